@@ -1,0 +1,82 @@
+package outbox
+
+import (
+	"time"
+
+	"example.com/belfry/dispatch/event"
+)
+
+// Accept is the command that takes a batch of events with their targets. It is
+// proposed by the accepting node, which stamps every time in it: Apply reads
+// no clock.
+type Accept struct {
+	At          time.Time // the proposer's clock; Apply forces it monotonic
+	ConfigIndex uint64    // config state that the targets were matched at
+	NodeID      string
+	Events      []AcceptedEvent
+}
+
+// AcceptedEvent is one event with everything it is owed.
+type AcceptedEvent struct {
+	Event  event.Event
+	Digest [32]byte // SHA-256 over the event's content, for idempotency
+	// ForgetAt is when the event id may be forgotten (idempotency window).
+	ForgetAt time.Time
+	Targets  []Target // one per delivery
+}
+
+// Target is one delivery of an event: to a profile, or to the URL that came
+// with the submit.
+type Target struct {
+	DeliveryID      string
+	Partition       int
+	ProfileID       string // empty with URL
+	URL             string // webhook.url of the submit; empty with ProfileID
+	ContentType     string // of the submit, with URL only
+	SubscriptionIDs []string
+}
+
+// Destination is the lane key of the target within its account.
+func (t Target) Destination() string {
+	if t.ProfileID != "" {
+		return "p:" + t.ProfileID
+	}
+	return "u:" + t.URL
+}
+
+// Result is Apply's answer for one event of an Accept.
+type Result struct {
+	Status     event.Acceptance
+	Deliveries int
+	Conflict   bool // the id is known with another content; nothing was taken
+}
+
+// Delivery is one obligation as the outbox holds it.
+type Delivery struct {
+	ID          string
+	Seq         uint64 // acceptance order, unique in the cluster
+	Partition   int
+	Destination string
+	Target      Target
+	Event       event.Event // Account, ids, payload
+	AcceptedAt  time.Time
+
+	Status  event.Status
+	Attempt int       // attempts settled so far
+	NextAt  time.Time // when it is due; zero: at once
+	// WebhookID is the id of the batch it was last sent in; a retry sends the
+	// same batch under the same id. Empty: never sent.
+	WebhookID string
+}
+
+// Settlement is the outcome of one attempt of one delivery. It carries
+// absolute state, so applying it again changes nothing.
+type Settlement struct {
+	DeliveryID string
+	Partition  int
+	Epoch      uint64 // of the owner that settles; Apply refuses old ones
+	Status     event.Status
+	Attempt    int
+	NextAt     time.Time // for StatusRetrying
+	WebhookID  string
+}

@@ -1,0 +1,3 @@
+module example.com/belfry
+
+go 1.26.8
