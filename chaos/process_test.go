@@ -1,0 +1,295 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// adminKey is the first key of the clusters under test.
+const adminKey = "chaos-admin-key-0123456789abcdef"
+
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "belfry-chaos-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "belfry")
+	build := exec.Command("go", "build", "-o", binary, "example.com/belfry/cmd/belfry")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build belfry:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// process is one belfry node as a real process.
+type process struct {
+	tb   testing.TB
+	id   string
+	dir  string
+	api  string
+	peer string
+	args []string
+	cmd  *exec.Cmd
+	done chan struct{}
+	log  *lockedBuffer
+}
+
+// lockedBuffer keeps the output of a process for the report of a failure.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func freePort(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// start runs the process; it may have run before on the same data directory.
+func (p *process) start() {
+	p.tb.Helper()
+	p.cmd = exec.Command(binary, p.args...)
+	p.cmd.Env = append(os.Environ(), "BELFRY_ADMIN_KEY="+adminKey, "BELFRY_LOG_LEVEL=info")
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		p.tb.Fatalf("start %s: %v", p.id, err)
+	}
+	done := make(chan struct{})
+	p.done = done
+	cmd := p.cmd
+	go func() { _ = cmd.Wait(); close(done) }()
+}
+
+// kill ends the process at once, as a power switch would end the program, and
+// returns when the kernel has let go of it.
+func (p *process) kill() {
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	<-p.done
+}
+
+// terminate asks the process to stop and returns how long it took.
+func (p *process) terminate() time.Duration {
+	begin := time.Now()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.done
+	return time.Since(begin)
+}
+
+// ready polls the readiness page: outside the process there is no signal to
+// wait for.
+func (p *process) ready(ctx context.Context) {
+	p.tb.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if resp, err := http.Get("http://" + p.api + "/readyz"); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			p.tb.Fatalf("%s was not ready in time; its output:\n%s", p.id, p.log)
+		case <-p.done:
+			p.tb.Fatalf("%s ended; its output:\n%s", p.id, p.log)
+		case <-tick.C:
+		}
+	}
+}
+
+// cluster is three processes on loopback.
+type cluster struct {
+	tb    testing.TB
+	nodes []*process
+	http  *http.Client
+}
+
+func newCluster(tb testing.TB, n int) *cluster {
+	tb.Helper()
+	c := &cluster{tb: tb, http: &http.Client{Timeout: 5 * time.Second}}
+	root := tb.TempDir()
+	for i := range n {
+		p := &process{
+			tb: tb, id: fmt.Sprintf("n%d", i+1), api: freePort(tb), peer: freePort(tb), log: &lockedBuffer{},
+		}
+		p.dir = filepath.Join(root, p.id)
+		p.args = []string{
+			"serve", "--node-id", p.id, "--data-dir", p.dir, "--api-addr", p.api, "--peer-addr", p.peer, "--dev",
+		}
+		if i == 0 {
+			p.args = append(p.args, "--bootstrap")
+		} else {
+			p.args = append(p.args, "--join", c.nodes[0].peer)
+		}
+		c.nodes = append(c.nodes, p)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, p := range c.nodes {
+		p.start()
+		p.ready(ctx)
+	}
+	tb.Cleanup(func() {
+		for _, p := range c.nodes {
+			p.kill()
+		}
+		if tb.Failed() {
+			for _, p := range c.nodes {
+				tb.Logf("output of %s:\n%s", p.id, tail(p.log.String(), 8<<10))
+			}
+		}
+	})
+	c.waitVoters(ctx, n)
+	return c
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}
+
+type nodeRow struct {
+	NodeID string `json:"nodeId"`
+	Role   string `json:"role"`
+	Voter  bool   `json:"voter"`
+	Live   bool   `json:"live"`
+}
+
+// rows asks one node for the member list.
+func (c *cluster) rows(p *process) ([]nodeRow, error) {
+	var out struct {
+		Nodes []nodeRow `json:"nodes"`
+	}
+	_, err := c.call(context.Background(), http.MethodGet, p.api, "/cluster/1/nodes", nil, &out)
+	return out.Nodes, err
+}
+
+func (c *cluster) waitVoters(ctx context.Context, n int) {
+	c.tb.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		rows, err := c.rows(c.nodes[0])
+		voters := 0
+		for _, r := range rows {
+			if r.Voter && r.Live {
+				voters++
+			}
+		}
+		if err == nil && voters == n {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			c.tb.Fatalf("not %d live voters in time: %+v, %v", n, rows, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// leader returns the process that the living nodes call the leader.
+func (c *cluster) leader(ctx context.Context) *process {
+	c.tb.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, p := range c.nodes {
+			rows, err := c.rows(p)
+			if err != nil {
+				continue
+			}
+			for _, r := range rows {
+				if r.Role != "LEADER" {
+					continue
+				}
+				for _, q := range c.nodes {
+					if q.id == r.NodeID {
+						return q
+					}
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			c.tb.Fatal("no leader in time")
+		case <-tick.C:
+		}
+	}
+}
+
+// call makes one request. The status is 0 when no answer came.
+func (c *cluster) call(ctx context.Context, method, addr, path string, in, out any) (int, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return 0, err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, body)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "App "+adminKey)
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	if resp.StatusCode >= 300 {
+		return resp.StatusCode, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
+	}
+	if out == nil {
+		return resp.StatusCode, nil
+	}
+	return resp.StatusCode, json.Unmarshal(b, out)
+}
