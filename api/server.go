@@ -1,0 +1,176 @@
+// Package api is the HTTP side of a node: the route table, the middleware
+// chain, caller authentication, the wire types and the OpenAPI document.
+//
+// It declares the interfaces that it needs (deps.go) and holds no state of its
+// own beyond caches. See DESIGN.md for its decisions.
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Limits bounds what one request and one caller can take. A zero member means
+// its default.
+type Limits struct {
+	// ConfigBody is the size of a body on every surface that does not name
+	// its own, in bytes. Default 256 KiB.
+	ConfigBody int64
+	// EventBody is the size of a body with events, in bytes. Default 4 MiB.
+	EventBody int64
+	// CertificateRequests is how many requests a minute an account may make
+	// to the seven certificate operations. Default 100, as published.
+	CertificateRequests int
+	// KeyRequests is how many requests a second one caller may make to all
+	// surfaces together. Default 2000.
+	KeyRequests int
+	// RateBuckets bounds the rate limiters kept in memory. Default 20,000.
+	RateBuckets int
+	// PasswordHashes is how many argon2id computations run at once. Default 2.
+	PasswordHashes int
+	// LinearizeTimeout is how long a read waits for a current state.
+	// Default 5 s.
+	LinearizeTimeout time.Duration
+	// WriteTimeout is how long a change may take. Default 10 s.
+	WriteTimeout time.Duration
+	// HeaderTimeout, ReadTimeout, SendTimeout and IdleTimeout are those of
+	// our own http.Server. Defaults 5 s, 30 s, 60 s, 120 s.
+	HeaderTimeout, ReadTimeout, SendTimeout, IdleTimeout time.Duration
+}
+
+const (
+	defaultConfigBody          = 256 << 10
+	defaultEventBody           = 4 << 20
+	defaultCertificateRequests = 100
+	defaultKeyRequests         = 2000
+	defaultRateBuckets         = 20_000
+	defaultPasswordHashes      = 2
+	maxHeaderBytes             = 32 << 10
+	minTokenKey                = 32
+)
+
+func (l *Limits) fill() {
+	def(&l.ConfigBody, defaultConfigBody)
+	def(&l.EventBody, defaultEventBody)
+	def(&l.CertificateRequests, defaultCertificateRequests)
+	def(&l.KeyRequests, defaultKeyRequests)
+	def(&l.RateBuckets, defaultRateBuckets)
+	def(&l.PasswordHashes, defaultPasswordHashes)
+	def(&l.LinearizeTimeout, 5*time.Second)
+	def(&l.WriteTimeout, 10*time.Second)
+	def(&l.HeaderTimeout, 5*time.Second)
+	def(&l.ReadTimeout, 30*time.Second)
+	def(&l.SendTimeout, 60*time.Second)
+	def(&l.IdleTimeout, 120*time.Second)
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Options says what a Server works with. Reader, Writer and Cluster must be
+// set; TokenKey must have at least 32 bytes and be the same on every node.
+type Options struct {
+	Reader  ConfigReader
+	Writer  ConfigWriter
+	Opener  Opener           // nil: ?reveal=true answers 503
+	Cluster Cluster
+	Events  Events           // nil: the event surface answers 503
+	Tester  ConnectionTester // nil: the connection test answers 503
+	URLs    URLPolicy        // nil: only the shape of a URL is checked
+	Ready   []Check
+	// Gatherer is what GET /metrics shows; Registerer takes the metrics of
+	// this package. Both may be nil.
+	Gatherer   prometheus.Gatherer
+	Registerer prometheus.Registerer
+	// TokenKey signs session and bearer tokens.
+	TokenKey []byte
+	Logger   hclog.Logger
+	Now      func() time.Time // nil: time.Now
+	Version  string
+	Limits   Limits
+}
+
+func (o *Options) validate() error {
+	if o.Reader == nil || o.Writer == nil || o.Cluster == nil {
+		return errors.New("api: Options needs Reader, Writer and Cluster")
+	}
+	if len(o.TokenKey) < minTokenKey {
+		return fmt.Errorf("api: Options.TokenKey has %d bytes, it needs at least %d", len(o.TokenKey), minTokenKey)
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	def(&o.Version, "dev")
+	o.Limits.fill()
+	return nil
+}
+
+// Server answers every HTTP surface of a node. It is an http.Handler and safe
+// for concurrent use; it has no goroutines of its own.
+type Server struct {
+	o       Options
+	log     hclog.Logger
+	auth    *authenticator
+	tokens  *tokenSigner
+	limits  *rateLimits
+	metrics *metrics
+	echo    *echo.Echo
+	table   []route
+	byPath  map[string]*route // method + " " + echo path
+}
+
+// New makes a Server. It fails when an option is missing or a route of the
+// table is not complete.
+func New(o Options) (*Server, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, log: o.Logger.Named("api"), echo: echo.New(), byPath: map[string]*route{}}
+	s.tokens = newTokenSigner(o.TokenKey, o.Now)
+	var seed [32]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	auth, err := newAuthenticator(o.Reader, s.tokens, o.Limits.PasswordHashes, o.Now, seed[:])
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	s.auth = auth
+	s.limits = newRateLimits(o.Limits, o.Now)
+	s.metrics = newMetrics(o.Registerer)
+	if err := s.register(s.routes()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// HTTPServer returns an http.Server for addr with the timeouts and limits that
+// a public listener needs. The caller starts it and shuts it down.
+func (s *Server) HTTPServer(addr string) *http.Server {
+	l := s.o.Limits
+	return &http.Server{
+		Addr:              addr,
+		Handler:           s,
+		ReadHeaderTimeout: l.HeaderTimeout,
+		ReadTimeout:       l.ReadTimeout,
+		WriteTimeout:      l.SendTimeout,
+		IdleTimeout:       l.IdleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+		BaseContext:       func(net.Listener) context.Context { return context.Background() },
+	}
+}
