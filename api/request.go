@@ -193,4 +193,3 @@ func envelope[T, W any](p model.Page[T], wire func(T) W) pageOf[W] {
 	}
 	return out
 }
-

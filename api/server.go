@@ -85,7 +85,7 @@ func def[T comparable](v *T, d T) {
 type Options struct {
 	Reader  ConfigReader
 	Writer  ConfigWriter
-	Opener  Opener           // nil: ?reveal=true answers 503
+	Opener  Opener // nil: ?reveal=true answers 503
 	Cluster Cluster
 	Events  Events           // nil: the event surface answers 503
 	Tester  ConnectionTester // nil: the connection test answers 503
