@@ -18,7 +18,10 @@ type Accept struct {
 
 // AcceptedEvent is one event with everything it is owed.
 type AcceptedEvent struct {
-	Event  event.Event
+	Event event.Event
+	// Request numbers the request of the caller that the event came in.
+	// Neighbours with the same number are taken all or none.
+	Request int
 	Digest [32]byte // SHA-256 over the event's content, for idempotency
 	// ForgetAt is when the event id may be forgotten (idempotency window).
 	ForgetAt time.Time
@@ -49,6 +52,9 @@ type Result struct {
 	Status     event.Acceptance
 	Deliveries int
 	Conflict   bool // the id is known with another content; nothing was taken
+	// Refused: another event of the same request is in conflict, so this one
+	// was not taken either.
+	Refused bool
 }
 
 // Delivery is one obligation as the outbox holds it.
@@ -60,6 +66,9 @@ type Delivery struct {
 	Target      Target
 	Event       event.Event // Account, ids, payload
 	AcceptedAt  time.Time
+	// ConfigIndex is the config state that its target was matched at. A node
+	// whose config is older cannot judge whether the target still exists.
+	ConfigIndex uint64
 
 	Status  event.Status
 	Attempt int       // attempts settled so far
@@ -80,3 +89,32 @@ type Settlement struct {
 	NextAt     time.Time // for StatusRetrying
 	WebhookID  string
 }
+
+// Settle is the command that records the outcomes of attempts.
+type Settle struct {
+	At          time.Time // the proposer's clock; Apply forces it monotonic
+	Settlements []Settlement
+}
+
+// Claim is the command by which the owner of a partition, as the partition
+// table names it, raises the partition's epoch and so fences the owner before.
+type Claim struct {
+	Partition int
+	Owner     string
+	Epoch     uint64
+}
+
+// Verdict is Apply's answer for one settlement.
+type Verdict uint8
+
+// The verdicts on a settlement.
+const (
+	// Settled: the state of the delivery is now what the settlement says.
+	Settled Verdict = iota
+	// Superseded: the delivery is unknown, resolved already, or has a later
+	// attempt on record. Nothing changed and nothing is left to do.
+	Superseded
+	// Fenced: the settlement does not carry the partition's epoch. Nothing
+	// changed; the owner of now will send the delivery again.
+	Fenced
+)
