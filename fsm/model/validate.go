@@ -247,6 +247,18 @@ func validateSecrets(s Security, clear map[SecretField]Secret, c path, v *Violat
 	})
 }
 
+// ValidateSecretValue records what is wrong with one clear secret value by
+// itself. Prefix is the JSON path of the credentials. An empty value is wrong
+// but for headers; null is what clears a secret.
+func ValidateSecretValue(f SecretField, clear Secret, prefix string, v *Violations) {
+	c := path(prefix)
+	if name, ok := strings.CutPrefix(string(f), "header:"); ok {
+		v.headers(c.of("headers"), []string{name}, func(string) (string, bool) { return clear.Reveal(), true })
+		return
+	}
+	v.check(c.of(string(f)), CheckText(clear.Reveal(), 1, MaxTextLength))
+}
+
 // HMACAlgorithms returns the algorithms of the contract in its order.
 func HMACAlgorithms() []HMACAlgorithm {
 	return []HMACAlgorithm{HMACMD5, HMACSHA1, HMACSHA224, HMACSHA256, HMACSHA384, HMACSHA512}
