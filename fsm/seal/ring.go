@@ -39,9 +39,9 @@ type Ring struct {
 }
 
 type ringKey struct {
-	id    uint32
-	key   []byte
-	gcm   cipher.AEAD
+	id  uint32
+	key []byte
+	gcm cipher.AEAD
 }
 
 // NewRing makes a ring with one new random key.
