@@ -22,7 +22,7 @@ type AcceptedEvent struct {
 	// Request numbers the request of the caller that the event came in.
 	// Neighbours with the same number are taken all or none.
 	Request int
-	Digest [32]byte // SHA-256 over the event's content, for idempotency
+	Digest  [32]byte // SHA-256 over the event's content, for idempotency
 	// ForgetAt is when the event id may be forgotten (idempotency window).
 	ForgetAt time.Time
 	Targets  []Target // one per delivery

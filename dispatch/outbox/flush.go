@@ -1,0 +1,228 @@
+package outbox
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// write is one put, or one delete when value is nil.
+type write struct{ bucket, key, value []byte }
+
+// flushBatch is the net difference between two states.
+type flushBatch struct {
+	index  uint64
+	writes []write
+	rows   []*row // now on disk, so that their heavy part may be evicted
+}
+
+// empty is the value of keys whose presence is all they say.
+var empty = []byte{}
+
+// capture takes the net difference since the last capture: what came and went
+// in between leaves no trace.
+//
+// INV outbox-9: a batch brings the file to the exact state at its index.
+func (st *state) capture() *flushBatch {
+	b := &flushBatch{index: st.applied}
+	put := func(bucket, k, v []byte) { b.writes = append(b.writes, write{bucket, k, v}) }
+	for _, e := range st.dirtyEvents {
+		e.flags &^= dirty
+		switch {
+		case e.flags&gone == 0 && e.flags&onDisk == 0:
+			put(bucketEvents, seqKey(e.seq), encodeEventRow(e))
+			e.flags |= onDisk
+		case e.flags&(gone|onDisk) == gone|onDisk:
+			put(bucketEvents, seqKey(e.seq), nil)
+			e.flags &^= onDisk
+		}
+	}
+	for _, r := range st.dirtyRows {
+		r.flags &^= dirty
+		st.captureRow(b, put, r)
+	}
+	for _, rec := range st.dirtyReceipts {
+		rec.flags &^= dirty
+		now := st.receipts[rec.key]
+		switch {
+		case now == rec:
+			put(bucketReceipts, bytes.Clone(rec.key[:]), encodeReceipt(rec))
+			rec.flags |= onDisk
+		case rec.flags&onDisk != 0 && now == nil:
+			put(bucketReceipts, bytes.Clone(rec.key[:]), nil)
+		}
+	}
+	if st.dirtyClaims {
+		for p, a := range st.claims {
+			put(bucketClaims, []byte{byte(p)}, encodeClaim(a))
+		}
+	}
+	st.dirtyRows, st.dirtyEvents, st.dirtyReceipts = nil, nil, nil
+	st.dirtyClaims, st.dirtyBytes = false, 0
+	put(bucketMeta, metaIndex, metaValue(st.applied))
+	put(bucketMeta, metaTime, metaValue(uint64(st.lastAt))) //nolint:gosec // never negative
+	put(bucketMeta, metaSeq, metaValue(st.nextSeq))
+	put(bucketMeta, metaOrder, metaValue(st.nextOrder))
+	// In the order of the file, so that the tree is walked once.
+	slices.SortStableFunc(b.writes, func(x, y write) int {
+		return cmp.Or(bytes.Compare(x.bucket, y.bucket), bytes.Compare(x.key, y.key))
+	})
+	return b
+}
+
+func (st *state) captureRow(b *flushBatch, put func(bucket, k, v []byte), r *row) {
+	k := seqKey(r.seq)
+	if r.flags&gone != 0 {
+		if r.flags&onDisk != 0 {
+			put(bucketDeliveries, k, nil)
+			put(bucketProgress, k, nil)
+			r.flags &^= onDisk
+		}
+		return
+	}
+	if r.flags&onDisk == 0 {
+		put(bucketDeliveries, k, encodeDelivery(r))
+		put(bucketByEvent, byEventKey(eventKey(r.ev.hot.e.Account, r.ev.hot.e.ID), r.seq), empty)
+		r.flags |= onDisk
+	}
+	if r.status != pendingNo {
+		p := progress{status: r.status, attempt: r.attempt, nextAt: r.nextAt}
+		if r.hot != nil {
+			p.webhookID = r.hot.webhookID
+		}
+		put(bucketProgress, k, encodeProgress(p))
+	}
+	b.rows = append(b.rows, r)
+}
+
+// committed queues the rows of a batch that is on disk for eviction.
+func (st *state) committed(b *flushBatch) {
+	for _, r := range b.rows {
+		if r.flags&(gone|evictable) == 0 {
+			r.flags |= evictable
+			st.evictQ.push(r)
+		}
+	}
+	for st.evictQ.len() > 0 && st.evictQ.first().flags&gone != 0 {
+		st.evictQ.pop()
+	}
+	if n := st.evictQ.len(); n > 2*len(st.rows)+1024 {
+		st.evictQ.items = slices.DeleteFunc(append(make([]*row, 0, n), st.evictQ.items[st.evictQ.head:]...),
+			func(r *row) bool { return r.flags&gone != 0 })
+		st.evictQ.head = 0
+	}
+}
+
+// Flush writes what changed since the last flush in one synced transaction
+// and frees memory when the budget is exceeded. It does nothing when nothing
+// was applied. An error leaves the file as it was; the changes are kept and
+// written by the next Flush.
+func (s *Store) Flush() error {
+	s.flushMu.Lock()
+	defer s.flushMu.Unlock()
+	return s.flushLocked()
+}
+
+func (s *Store) flushLocked() error {
+	s.mu.Lock()
+	if s.st.applied > s.captured {
+		s.captured = s.st.applied
+		s.unwritten = append(s.unwritten, s.st.capture())
+	}
+	s.mu.Unlock()
+	if len(s.unwritten) == 0 {
+		return nil
+	}
+	started := time.Now()
+	if err := s.write(s.unwritten); err != nil {
+		s.metrics.flushErrors.Inc()
+		return fmt.Errorf("outbox: flush to %s: %w", s.opts.Path, err)
+	}
+	s.metrics.flushSeconds.Observe(time.Since(started).Seconds())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.unwritten {
+		s.st.committed(b)
+		s.flushed = b.index
+		s.metrics.flushWrites.Add(float64(len(b.writes)))
+	}
+	s.unwritten = nil
+	if s.st.hotBytes > s.opts.MemoryBytes {
+		s.st.evict(s.opts.MemoryBytes / 2)
+	}
+	return nil
+}
+
+func (s *Store) write(batches []*flushBatch) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		for _, b := range batches {
+			for _, w := range b.writes {
+				bucket := tx.Bucket(w.bucket)
+				var err error
+				if w.value == nil {
+					if string(w.bucket) == string(bucketDeliveries) {
+						err = deleteByEvent(tx, w.key)
+					}
+					if err == nil {
+						err = bucket.Delete(w.key)
+					}
+				} else {
+					err = bucket.Put(w.key, w.value)
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+		if s.opts.Hooks.BeforeCommit != nil {
+			return s.opts.Hooks.BeforeCommit()
+		}
+		return nil
+	})
+}
+
+// deleteByEvent removes the entry of the delivery with this sequence key. The
+// name of its event is read from the file. It runs before the events are
+// deleted, because "deliveries" sorts before "events".
+func deleteByEvent(tx *bolt.Tx, seq []byte) error {
+	v := tx.Bucket(bucketDeliveries).Get(seq)
+	d, err := decodeDelivery(v)
+	if err != nil {
+		return err
+	}
+	h, err := decodeEventRow(tx.Bucket(bucketEvents).Get(seqKey(d.eventSeq)))
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketByEvent).Delete(append(keyBytes(h.e.Account, h.e.ID), seq...))
+}
+
+func keyBytes(account, id string) []byte {
+	k := eventKey(account, id)
+	return k[:]
+}
+
+// Run flushes about once a second, and at once when the unwritten part passes
+// half of the memory budget, until ctx ends; then once more. A flush that
+// fails is logged and tried again with the next tick: nothing is lost, since
+// the raft log still holds it.
+func (s *Store) Run(ctx context.Context) error {
+	t := time.NewTicker(s.opts.FlushInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.Flush()
+		case <-t.C:
+		case <-s.wantFlush:
+		}
+		if err := s.Flush(); err != nil {
+			s.log.Error("the outbox could not be written; it is kept in memory and tried again", "error", err)
+		}
+	}
+}
