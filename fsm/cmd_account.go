@@ -117,6 +117,7 @@ func (c CreateKey) record() (account, action, object string) {
 }
 
 func (c UpdateKey) record() (account, action, object string) { return c.Account, "key.update", c.ID }
+
 func (c DeleteKey) record() (account, action, object string) { return c.Account, "key.delete", c.ID }
 
 func (c CreateUser) record() (account, action, object string) {
@@ -515,7 +516,7 @@ func (c RevokeToken) apply(t *txn) (any, error) {
 		return nil, nil
 	}
 	var old [][]byte
-	now := uint64(max(t.at().UnixMilli(), 0)) //nolint:gosec // not negative
+	now := uint64(max(t.at().UnixMilli(), 0))
 	for k := range scan(t.tx, bTokenUntil, nil) {
 		if readUint(k[:8]) >= now || len(old) == maxForgottenTokens {
 			break
@@ -529,7 +530,7 @@ func (c RevokeToken) apply(t *txn) (any, error) {
 		t.del(bTokenUntil, k)
 		t.del(bToken, k[8:])
 	}
-	until := uint64(c.Token.Until.UnixMilli()) //nolint:gosec // checked above
+	until := uint64(c.Token.Until.UnixMilli())
 	t.put(bToken, key(c.Token.ID), encodeRow(c.Token))
 	t.put(bTokenUntil, append(be64(until), c.Token.ID...), nil)
 	if by := 1 - len(old); by != 0 {

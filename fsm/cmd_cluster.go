@@ -53,7 +53,7 @@ func (c SetPartitions) apply(t *txn) (any, error) {
 func readPartitions(tx *bbolt.Tx) model.PartitionTable {
 	var p model.PartitionTable
 	if v := tx.Bucket(bCluster).Get(kPartitions); v != nil {
-		p = decodeRow[model.PartitionTable](bCluster, kPartitions, v)
+		p = decodeRow[model.PartitionTable](bCluster, v)
 	}
 	return p
 }

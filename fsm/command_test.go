@@ -34,19 +34,31 @@ func examples() []Command {
 	table := model.PartitionTable{Version: 2}
 	table.Slots[3] = model.Assignment{Owner: "n1", Epoch: 4}
 	return []Command{
-		CreateSubscription{h, sub, &np}, ReplaceSubscription{h, sub}, DeleteSubscription{h, "a", "SMS", "x"},
+		CreateSubscription{h, sub, &np},
+		ReplaceSubscription{h, sub},
+		DeleteSubscription{h, "a", "SMS", "x"},
 		CreateProfile{h, np},
 		UpdateProfile{h, "a", "p", model.ProfilePatch{URL: model.Some("https://x.test"), SecurityID: model.Null[string](), Enabled: model.Some(false), Headers: model.Some(map[string]string{"X-A": "1"})}},
 		DeleteProfile{h, "a", "p"},
 		CreateSecurity{h, sec},
 		UpdateSecurity{h, "a", "s", 7, model.SecurityPatch{Type: model.Some(model.CredentialsHMAC), PreviousUntilMs: model.Some(int64(5)), Sealed: map[model.SecretField]model.Opt[model.Sealed]{model.FieldPassword: model.Null[model.Sealed](), model.FieldSecretKey: model.Some(model.Sealed("k"))}}},
-		DeleteSecurity{h, "a", "s"}, AuditReveal{h, "a", "s"},
-		CreateCertificate{h, testCertificate("a", "c")}, DeleteCertificate{h, "a", "c"},
-		CreateAccount{h, testAccount("a")}, UpdateAccount{h, "a", model.AccountPatch{Name: model.Some("n"), Disabled: model.Some(true)}}, DeleteAccount{h, "a"}, bootstrap(),
-		CreateKey{h, k}, UpdateKey{h, "a", "k", model.KeyPatch{Scopes: model.Some([]model.Scope{model.ScopeEventsRead}), ExpiresMs: model.Null[int64]()}}, DeleteKey{h, "a", "k"},
-		CreateUser{h, testUser("a", "u")}, UpdateUser{h, "a", "u", model.UserPatch{PasswordHash: model.Some("$x")}}, DeleteUser{h, "a", "u"},
+		DeleteSecurity{h, "a", "s"},
+		AuditReveal{h, "a", "s"},
+		CreateCertificate{h, testCertificate("a", "c")},
+		DeleteCertificate{h, "a", "c"},
+		CreateAccount{h, testAccount("a")},
+		UpdateAccount{h, "a", model.AccountPatch{Name: model.Some("n"), Disabled: model.Some(true)}},
+		DeleteAccount{h, "a"},
+		bootstrap(),
+		CreateKey{h, k},
+		UpdateKey{h, "a", "k", model.KeyPatch{Scopes: model.Some([]model.Scope{model.ScopeEventsRead}), ExpiresMs: model.Null[int64]()}},
+		DeleteKey{h, "a", "k"},
+		CreateUser{h, testUser("a", "u")},
+		UpdateUser{h, "a", "u", model.UserPatch{PasswordHash: model.Some("$x")}},
+		DeleteUser{h, "a", "u"},
 		RevokeToken{h, "a", model.RevokedToken{ID: "t", Until: epoch}},
-		SetPartitions{h, 1, table}, SetFeatureLevel{h, 1},
+		SetPartitions{h, 1, table},
+		SetFeatureLevel{h, 1},
 	}
 }
 

@@ -20,70 +20,70 @@ func head(at time.Time) Header {
 	return Header{At: at, By: model.Actor{Name: "key:k", From: "127.0.0.1", RequestID: "r"}}
 }
 
-func openStore(t testing.TB, path string, obs ...Observer) *Store {
-	t.Helper()
+func openStore(tb testing.TB, path string, obs ...Observer) *Store {
+	tb.Helper()
 	s, err := Open(Options{Path: path, NoSync: true, Observers: obs})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s
 }
 
-func newStore(t testing.TB, obs ...Observer) *Store {
-	t.Helper()
-	return openStore(t, filepath.Join(t.TempDir(), "state.db"), obs...)
+func newStore(tb testing.TB) *Store {
+	tb.Helper()
+	return openStore(tb, filepath.Join(tb.TempDir(), "state.db"))
 }
 
-func entry(t testing.TB, index uint64, c Command) *raft.Log {
-	t.Helper()
+func entry(tb testing.TB, index uint64, c Command) *raft.Log {
+	tb.Helper()
 	b, err := Encode(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &raft.Log{Index: index, Type: raft.LogCommand, Data: b}
 }
 
 // do applies one command at the next index and returns its error.
-func do(t testing.TB, s *Store, c Command) error {
-	t.Helper()
-	return answerError(t, s.Apply(entry(t, s.AppliedIndex()+1, c)))
+func do(tb testing.TB, s *Store, c Command) error {
+	tb.Helper()
+	return answerError(tb, s.Apply(entry(tb, s.AppliedIndex()+1, c)))
 }
 
-func mustDo(t testing.TB, s *Store, cs ...Command) {
-	t.Helper()
+func mustDo(tb testing.TB, s *Store, cs ...Command) {
+	tb.Helper()
 	for _, c := range cs {
-		if err := do(t, s, c); err != nil {
-			t.Fatalf("command %d: %v", c.tag(), err)
+		if err := do(tb, s, c); err != nil {
+			tb.Fatalf("command %d: %v", c.tag(), err)
 		}
 	}
 }
 
-func answerError(t testing.TB, a any) error {
-	t.Helper()
+func answerError(tb testing.TB, a any) error {
+	tb.Helper()
 	switch a := a.(type) {
 	case []byte:
 		return nil
 	case error:
 		if _, ok := errors.AsType[*model.Error](a); !ok {
-			t.Fatalf("answer is %T, want *model.Error", a)
+			tb.Fatalf("answer is %T, want *model.Error", a)
 		}
 		return a
 	default:
-		t.Fatalf("answer is %T", a)
+		tb.Fatalf("answer is %T", a)
 		return nil
 	}
 }
 
-func digest(t testing.TB, s *Store) [32]byte {
-	t.Helper()
+func digest(tb testing.TB, s *Store) [32]byte {
+	tb.Helper()
 	d, err := s.Digest()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
@@ -97,16 +97,16 @@ func (m *memSink) ID() string    { return "mem" }
 func (m *memSink) Cancel() error { m.cancelled = true; return nil }
 func (m *memSink) Close() error  { m.closed = true; return nil }
 
-func snapshotOf(t testing.TB, s *Store) []byte {
-	t.Helper()
+func snapshotOf(tb testing.TB, s *Store) []byte {
+	tb.Helper()
 	snap, err := s.Snapshot()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer snap.Release()
 	var sink memSink
 	if err := snap.Persist(&sink); err != nil || !sink.closed {
-		t.Fatalf("persist: %v", err)
+		tb.Fatalf("persist: %v", err)
 	}
 	return sink.Bytes()
 }

@@ -40,8 +40,17 @@ type refKey struct {
 
 func newReference(l limits) *reference {
 	return &reference{
-		map[string]bool{}, map[[3]string]string{}, map[[2]string][2]string{}, map[[2]string]model.CredentialsType{},
-		map[[2]string]bool{}, map[string]refKey{}, map[string]string{}, map[string]time.Time{}, 0, 0, map[string]int{}, l,
+		map[string]bool{},
+		map[[3]string]string{},
+		map[[2]string][2]string{},
+		map[[2]string]model.CredentialsType{},
+		map[[2]string]bool{},
+		map[string]refKey{},
+		map[string]string{},
+		map[string]time.Time{},
+		0, 0,
+		map[string]int{},
+		l,
 	}
 }
 
@@ -266,7 +275,7 @@ func deleteReferred[V any](r *reference, m map[[2]string]V, account, id string, 
 }
 
 func (r *reference) runRest(c Command) model.Code {
-	switch c := c.(type) {
+	switch c := any(c).(type) { // any: the other half of the commands is in run
 	case UpdateAccount:
 		was, ok := r.accounts[c.ID]
 		if !ok {

@@ -255,9 +255,9 @@ func (s *Store) ListAudit(account string, page, size int) (out model.Page[model.
 	err = s.view(func(tx *bbolt.Tx) error {
 		p := newPager[model.AuditRecord](page, size, int(readUint(tx.Bucket(bCount).Get(countKey("audit", pre))))) //nolint:gosec // bounded
 		if p.skip < p.page.Total {
-			for k, v := range scanBack(tx, bAudit, pre) {
+			for _, v := range scanBack(tx, bAudit, pre) {
 				if p.wants() {
-					p.page.Items = append(p.page.Items, decodeRow[model.AuditRecord](bAudit, k, v))
+					p.page.Items = append(p.page.Items, decodeRow[model.AuditRecord](bAudit, v))
 				}
 				if p.full() {
 					break

@@ -150,7 +150,7 @@ var (
 
 // decodeRow panics on a row that is not what this package wrote: the file is
 // damaged, and going on would spread it.
-func decodeRow[T any](bucket, k, v []byte) T {
+func decodeRow[T any](bucket, v []byte) T {
 	var row T
 	if err := json.Unmarshal(v, &row); err != nil {
 		panic("fsm: damaged row in bucket " + string(bucket) + ": restore this node from a snapshot")
@@ -174,14 +174,14 @@ func (t table[T]) get(tx *bbolt.Tx, k []byte) (T, bool) {
 		var zero T
 		return zero, false
 	}
-	return decodeRow[T](t.rows, k, v), true
+	return decodeRow[T](t.rows, v), true
 }
 
 // all runs over the rows below pre in key order.
 func (t table[T]) all(tx *bbolt.Tx, pre []byte) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for k, v := range scan(tx, t.rows, pre) {
-			if !yield(decodeRow[T](t.rows, k, v)) {
+		for _, v := range scan(tx, t.rows, pre) {
+			if !yield(decodeRow[T](t.rows, v)) {
 				return
 			}
 		}
@@ -217,7 +217,7 @@ func scanBack(tx *bbolt.Tx, bucket, pre []byte) iter.Seq2[[]byte, []byte] {
 			// All prefixes end with 0: the next one up is the same with a 1.
 			end := bytes.Clone(pre)
 			end[len(end)-1]++
-			if k, v = c.Seek(end); k == nil {
+			if after, _ := c.Seek(end); after == nil {
 				k, v = c.Last()
 			} else {
 				k, v = c.Prev()

@@ -87,7 +87,7 @@ func writeState(w io.Writer, tx *bbolt.Tx) (sum [32]byte, err error) {
 	var buf []byte
 	for i, name := range buckets {
 		for k, v := range scan(tx, name, nil) {
-			buf = append(buf[:0], 1, byte(i))
+			buf = append(buf[:0], 1, byte(i)) //nolint:gosec // some twenty buckets
 			buf = append(binary.AppendUvarint(buf, uint64(len(k))), k...)
 			buf = binary.AppendUvarint(buf, uint64(len(v)))
 			_, _ = b.Write(buf)
@@ -248,7 +248,7 @@ func (d *streamReader) size(most uint64) int {
 	if n > most && d.err == nil {
 		d.err = fmt.Errorf("%w: a length is over its limit", errStream)
 	}
-	return int(n) //nolint:gosec // at most 35 bits
+	return int(n)
 }
 
 // pairs reads up to restoreBatch pairs and reports whether they were the last.

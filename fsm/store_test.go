@@ -32,11 +32,11 @@ func (r *recorder) Committed(v model.View, ch model.ChangeSet) {
 func (r *recorder) Restored(v model.View) { r.restored = append(r.restored, v.Index()) }
 
 // seeded returns a store with the account a, its profile p and setting s.
-func seeded(t testing.TB, obs ...Observer) *Store {
-	t.Helper()
-	s := newStore(t, obs...)
+func seeded(tb testing.TB) *Store {
+	tb.Helper()
+	s := newStore(tb)
 	sec := testSecurity("a", "s")
-	mustDo(t, s, bootstrap(), CreateAccount{head(epoch), testAccount("a")}, CreateCertificate{head(epoch), testCertificate("a", "c")},
+	mustDo(tb, s, bootstrap(), CreateAccount{head(epoch), testAccount("a")}, CreateCertificate{head(epoch), testCertificate("a", "c")},
 		CreateProfile{head(epoch), newProfile(testProfile("a", "p"), &sec)})
 	return s
 }

@@ -22,7 +22,7 @@ type Proposer interface {
 // Sealer encrypts secrets before they are proposed.
 type Sealer interface {
 	NewDataKey(account string) (model.Sealed, error)
-	Seal(account string, kind model.Entity, id string, field model.SecretField, clear model.Secret) (model.Sealed, error)
+	Seal(account string, kind model.Entity, id string, field model.SecretField, plain model.Secret) (model.Sealed, error)
 	Open(account string, kind model.Entity, id string, field model.SecretField, sealed model.Sealed) (model.Secret, error)
 }
 
@@ -111,11 +111,11 @@ func (w *Writer) sealSecurity(d model.SecurityDraft, path string) (model.Securit
 	}
 	s.Secrets = make(map[model.SecretField]model.Sealed, len(d.Clear))
 	for _, f := range slices.Sorted(maps.Keys(d.Clear)) {
-		clear := d.Clear[f]
-		if _, isHeader := f.HeaderName(); clear.IsZero() && !isHeader {
+		plain := d.Clear[f]
+		if _, isHeader := f.HeaderName(); plain.IsZero() && !isHeader {
 			continue
 		}
-		e, err := w.o.Sealer.Seal(s.Account, model.EntitySecurity, s.ID, f, clear)
+		e, err := w.o.Sealer.Seal(s.Account, model.EntitySecurity, s.ID, f, plain)
 		if err != nil {
 			return s, sealError(err)
 		}
@@ -224,11 +224,11 @@ func (w *Writer) UpdateSecurity(ctx context.Context, by model.Actor, account, id
 		}
 		delete(sealed, model.FieldPreviousSecretKey)
 		if old := cur.Secrets[model.FieldSecretKey]; len(old) > 0 {
-			clear, err := w.o.Sealer.Open(account, model.EntitySecurity, id, model.FieldSecretKey, old)
+			plain, err := w.o.Sealer.Open(account, model.EntitySecurity, id, model.FieldSecretKey, old)
 			if err != nil {
 				return refs, sealError(err)
 			}
-			if err := w.sealOpt(account, id, model.FieldPreviousSecretKey, model.Some(clear), sealed); err != nil {
+			if err := w.sealOpt(account, id, model.FieldPreviousSecretKey, model.Some(plain), sealed); err != nil {
 				return refs, err
 			}
 		}
@@ -241,17 +241,17 @@ func (w *Writer) UpdateSecurity(ctx context.Context, by model.Actor, account, id
 	return refs, model.Errorf(model.CodeUnavailable, "the security setting %s is being changed by others", id).WithCause(err)
 }
 
-func (w *Writer) sealOpt(account, id string, f model.SecretField, clear model.Opt[model.Secret], into map[model.SecretField]model.Opt[model.Sealed]) error {
-	if clear.Null || !clear.Set {
+func (w *Writer) sealOpt(account, id string, f model.SecretField, plain model.Opt[model.Secret], into map[model.SecretField]model.Opt[model.Sealed]) error {
+	if plain.Null || !plain.Set {
 		into[f] = model.Null[model.Sealed]()
 		return nil
 	}
 	var v model.Violations
-	model.ValidateSecretValue(f, clear.Value, "credentials", &v)
+	model.ValidateSecretValue(f, plain.Value, "credentials", &v)
 	if err := v.Err(); err != nil {
 		return err
 	}
-	e, err := w.o.Sealer.Seal(account, model.EntitySecurity, id, f, clear.Value)
+	e, err := w.o.Sealer.Seal(account, model.EntitySecurity, id, f, plain.Value)
 	if err != nil {
 		return sealError(err)
 	}

@@ -95,17 +95,17 @@ func (l *local) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error)
 	panic("no answer")
 }
 
-func newWriter(t testing.TB) (*Writer, *local, *seal.Sealer) {
-	t.Helper()
-	s := newStore(t)
+func newWriter(tb testing.TB) (*Writer, *local, *seal.Sealer) {
+	tb.Helper()
+	s := newStore(tb)
 	ring, err := seal.NewRing()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	sealer, l := seal.NewSealer(ring, s.DataKey), &local{t: t, s: s}
+	sealer, l := seal.NewSealer(ring, s.DataKey), &local{t: tb, s: s}
 	w := NewWriter(WriterOptions{Proposer: l, Sealer: sealer, Store: s, Now: func() time.Time { return epoch.Add(1500 * time.Microsecond) }})
-	if err := w.Bootstrap(t.Context(), actor, model.Account{ID: "default"}, testKey("default", "root", model.ScopeAdminAccounts)); err != nil {
-		t.Fatal(err)
+	if err := w.Bootstrap(tb.Context(), actor, model.Account{ID: "default"}, testKey("default", "root", model.ScopeAdminAccounts)); err != nil {
+		tb.Fatal(err)
 	}
 	return w, l, sealer
 }
@@ -155,7 +155,7 @@ func TestWriter_sealsInline(t *testing.T) {
 func TestWriter_UpdateSecurity_rotation(t *testing.T) {
 	t.Parallel()
 	w, l, sealer := newWriter(t)
-	clear := func(k string) map[model.SecretField]model.Secret {
+	secret := func(k string) map[model.SecretField]model.Secret {
 		return map[model.SecretField]model.Secret{model.FieldSecretKey: model.NewSecret(k)}
 	}
 	patch := func(k string) model.SecurityPatch {
@@ -165,7 +165,7 @@ func TestWriter_UpdateSecurity_rotation(t *testing.T) {
 		}
 	}
 	if _, err := w.CreateSecurity(t.Context(), actor, model.SecurityDraft{
-		Security: model.Security{Account: "default", ID: "s", Type: model.CredentialsHMAC, Algorithm: model.HMACSHA256}, Clear: clear("one"),
+		Security: model.Security{Account: "default", ID: "s", Type: model.CredentialsHMAC, Algorithm: model.HMACSHA256}, Clear: secret("one"),
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -147,20 +147,20 @@ func validateRetry(r Retry, prefix string, v *Violations) {
 // The grants of an OAUTH setting.
 const (
 	GrantClientCredentials = "client_credentials"
-	GrantPassword          = "password" //nolint:gosec // the name of a grant, not a credential
+	GrantPassword          = "password"
 	GrantRefreshToken      = "refresh_token"
 )
 
 // ValidateSecurity records what is wrong with the shape of s, by the names of
 // the wire. A secret counts as given when s.Secrets holds an envelope for it
-// or clear a value that is not empty; values are looked at only in clear, and
+// or plain a value that is not empty; values are looked at only in plain, and
 // no message ever repeats one.
-func ValidateSecurity(s Security, clear map[SecretField]Secret, prefix string, v *Violations) {
+func ValidateSecurity(s Security, plain map[SecretField]Secret, prefix string, v *Violations) {
 	p := path(prefix)
 	v.check(p.of("authId"), CheckID(s.ID))
 	c := path(p.of("credentials"))
 	has := func(f SecretField) bool {
-		if x, ok := clear[f]; ok {
+		if x, ok := plain[f]; ok {
 			return !x.IsZero()
 		}
 		return len(s.Secrets[f]) > 0
@@ -194,14 +194,14 @@ func ValidateSecurity(s Security, clear map[SecretField]Secret, prefix string, v
 	case CredentialsOAuth:
 		validateOAuth(s, c, need, v)
 	case CredentialsCustom:
-		if len(secretHeaders(s, clear)) == 0 {
+		if len(secretHeaders(s, plain)) == 0 {
 			v.Add(c.of("headers"), "must name at least one header")
 		}
 	default:
 		v.Add(p.of("type"), "must be one of BASIC, HMAC, OAUTH, CUSTOM")
 		return
 	}
-	validateSecrets(s, clear, c, v)
+	validateSecrets(s, plain, c, v)
 }
 
 func validateOAuth(s Security, c path, need func(SecretField), v *Violations) {
@@ -225,24 +225,24 @@ func validateOAuth(s Security, c path, need func(SecretField), v *Violations) {
 }
 
 // validateSecrets checks the names of all secrets and the clear values.
-func validateSecrets(s Security, clear map[SecretField]Secret, c path, v *Violations) {
-	for _, f := range secretFields(s, clear) {
+func validateSecrets(s Security, plain map[SecretField]Secret, c path, v *Violations) {
+	for _, f := range secretFields(s, plain) {
 		if _, isHeader := f.HeaderName(); isHeader {
 			continue
 		}
 		if !BelongsTo(f, s.Type) {
 			v.Add(c.of(string(f)), "does not belong to credentials of type %s", s.Type)
-		} else if x, ok := clear[f]; ok && !x.IsZero() {
+		} else if x, ok := plain[f]; ok && !x.IsZero() {
 			v.check(c.of(string(f)), CheckText(x.Reveal(), 1, MaxTextLength))
 		}
 	}
-	names := secretHeaders(s, clear)
+	names := secretHeaders(s, plain)
 	if len(names) > 0 && !BelongsTo(HeaderField("any"), s.Type) {
 		v.Add(c.of("headers"), "do not belong to credentials of type %s", s.Type)
 		return
 	}
 	v.headers(c.of("headers"), names, func(name string) (string, bool) {
-		x, ok := clear[HeaderField(name)]
+		x, ok := plain[HeaderField(name)]
 		return x.Reveal(), ok
 	})
 }
@@ -250,13 +250,13 @@ func validateSecrets(s Security, clear map[SecretField]Secret, c path, v *Violat
 // ValidateSecretValue records what is wrong with one clear secret value by
 // itself. Prefix is the JSON path of the credentials. An empty value is wrong
 // but for headers; null is what clears a secret.
-func ValidateSecretValue(f SecretField, clear Secret, prefix string, v *Violations) {
+func ValidateSecretValue(f SecretField, plain Secret, prefix string, v *Violations) {
 	c := path(prefix)
 	if name, ok := strings.CutPrefix(string(f), "header:"); ok {
-		v.headers(c.of("headers"), []string{name}, func(string) (string, bool) { return clear.Reveal(), true })
+		v.headers(c.of("headers"), []string{name}, func(string) (string, bool) { return plain.Reveal(), true })
 		return
 	}
-	v.check(c.of(string(f)), CheckText(clear.Reveal(), 1, MaxTextLength))
+	v.check(c.of(string(f)), CheckText(plain.Reveal(), 1, MaxTextLength))
 }
 
 // HMACAlgorithms returns the algorithms of the contract in its order.
@@ -276,9 +276,10 @@ func BelongsTo(f SecretField, t CredentialsType) bool {
 		return t == CredentialsHMAC
 	case FieldClientSecret, FieldRefreshToken:
 		return t == CredentialsOAuth
-	default:
-		return false
+	case FieldPrivateKey:
+		return false // a certificate's
 	}
+	return false
 }
 
 // DropForeign clears what does not belong to the type of s, so that nothing of
@@ -297,21 +298,21 @@ func (s *Security) DropForeign() {
 	maps.DeleteFunc(s.Secrets, func(f SecretField, _ Sealed) bool { return !BelongsTo(f, s.Type) })
 }
 
-func secretFields(s Security, clear map[SecretField]Secret) []SecretField {
+func secretFields(s Security, plain map[SecretField]Secret) []SecretField {
 	all := map[SecretField]bool{}
 	for f := range s.Secrets {
 		all[f] = true
 	}
-	for f, x := range clear {
+	for f, x := range plain {
 		all[f] = !x.IsZero() || strings.HasPrefix(string(f), "header:")
 	}
 	maps.DeleteFunc(all, func(_ SecretField, keep bool) bool { return !keep })
 	return slices.Sorted(maps.Keys(all))
 }
 
-func secretHeaders(s Security, clear map[SecretField]Secret) []string {
+func secretHeaders(s Security, plain map[SecretField]Secret) []string {
 	var names []string
-	for _, f := range secretFields(s, clear) {
+	for _, f := range secretFields(s, plain) {
 		if name, ok := strings.CutPrefix(string(f), "header:"); ok {
 			names = append(names, name)
 		}

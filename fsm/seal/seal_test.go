@@ -13,17 +13,17 @@ import (
 	"example.com/belfry/fsm/model"
 )
 
-func newTestSealer(t testing.TB) (*Sealer, map[string]model.Sealed, *Ring) {
-	t.Helper()
+func newTestSealer(tb testing.TB) (*Sealer, map[string]model.Sealed, *Ring) {
+	tb.Helper()
 	r, err := NewRing()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	keys := map[string]model.Sealed{}
 	s := NewSealer(r, func(a string) (model.Sealed, bool) { k, ok := keys[a]; return k, ok })
 	for _, a := range []string{"a", "b"} {
 		if keys[a], err = s.NewDataKey(a); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return s, keys, r

@@ -68,21 +68,21 @@ func newCache() map[string]*dataKey { return make(map[string]*dataKey) }
 // NewDataKey makes a random data key for account, wrapped by the newest master
 // key. It becomes the account's once it is stored as Account.DataKey.
 func (s *Sealer) NewDataKey(account string) (model.Sealed, error) {
-	var clear [keySize]byte
-	defer wipe(clear[:])
+	var plain [keySize]byte
+	defer wipe(plain[:])
 	k := s.ring.newest()
 	head := make([]byte, wrappedHead, wrappedHead+nonceLen+keySize+tagLen)
 	head[0] = version
 	binary.BigEndian.PutUint32(head[1:], k.id)
 	_, _ = rand.Read(head[5:]) // never fails
-	_, _ = rand.Read(clear[:])
-	return k.gcm.Seal(head, nil, clear[:], wrapData(account, head)), nil
+	_, _ = rand.Read(plain[:])
+	return k.gcm.Seal(head, nil, plain[:], wrapData(account, head)), nil //nolint:gosec // the AEAD makes a random nonce itself
 }
 
 // Seal encrypts one secret for one place: the field of the object id of kind
 // in account.
-func (s *Sealer) Seal(account string, kind model.Entity, id string, field model.SecretField, clear model.Secret) (model.Sealed, error) {
-	text := clear.Reveal()
+func (s *Sealer) Seal(account string, kind model.Entity, id string, field model.SecretField, plain model.Secret) (model.Sealed, error) {
+	text := plain.Reveal()
 	if len(text) > MaxSecretSize {
 		return nil, ErrTooLong
 	}
@@ -92,7 +92,7 @@ func (s *Sealer) Seal(account string, kind model.Entity, id string, field model.
 	}
 	head := make([]byte, 0, envelopeHead+nonceLen+len(text)+tagLen)
 	head = append(append(head, version), k.id[:]...)
-	return k.gcm.Seal(head, nil, []byte(text), placeData(account, kind, id, field)), nil
+	return k.gcm.Seal(head, nil, []byte(text), placeData(account, kind, id, field)), nil //nolint:gosec // the AEAD makes a random nonce itself
 }
 
 // Open decrypts what Seal made for the same place. INV seal-1, seal-2: an
@@ -147,12 +147,12 @@ func (s *Sealer) unwrap(account string, wrapped model.Sealed) (*dataKey, error) 
 		return nil, ErrUnknownKey
 	}
 	head := wrapped[:wrappedHead]
-	clear, err := kek.gcm.Open(nil, nil, wrapped[wrappedHead:], wrapData(account, head))
+	plain, err := kek.gcm.Open(nil, nil, wrapped[wrappedHead:], wrapData(account, head))
 	if err != nil {
 		return nil, ErrOpen
 	}
-	defer wipe(clear)
-	gcm, err := newGCM(clear)
+	defer wipe(plain)
+	gcm, err := newGCM(plain)
 	if err != nil {
 		return nil, ErrOpen
 	}
