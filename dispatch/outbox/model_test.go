@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -400,7 +401,7 @@ func runModel(t *testing.T, seed uint64, n int) {
 		log = append(log, raw)
 		entry := &raft.Log{Index: index, Type: raft.LogCommand, Data: raw}
 		ra, rb := a.Apply(entry), b.Apply(entry)
-		if diff := cmp.Diff(fmt.Sprint(ra), fmt.Sprint(rb)); diff != "" {
+		if diff := diff(fmt.Sprint(ra), fmt.Sprint(rb)); diff != "" {
 			t.Fatalf("command %d: replicas answer differently: %s", index, diff)
 		}
 		checkAnswer(t, ref, cmd, rb)
@@ -422,7 +423,7 @@ func runModel(t *testing.T, seed uint64, n int) {
 				t.Fatal(err)
 			}
 		case 6:
-			if diff := cmp.Diff(ref.sorted(), content(t, a)); diff != "" {
+			if diff := diff(ref.sorted(), content(t, a)); diff != "" {
 				t.Fatalf("after command %d (-reference +store):\n%s", index, diff)
 			}
 		}
@@ -431,7 +432,7 @@ func runModel(t *testing.T, seed uint64, n int) {
 		}
 	}
 	for _, s := range []*Store{a, b} {
-		if diff := cmp.Diff(ref.sorted(), content(t, s)); diff != "" {
+		if diff := diff(ref.sorted(), content(t, s)); diff != "" {
 			t.Fatalf("at the end (-reference +store):\n%s", diff)
 		}
 	}
@@ -471,9 +472,17 @@ func checkAnswer(t *testing.T, ref *reference, cmd Command, answer any) {
 			t.Fatalf("claim refused with code %s", err.Code)
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := diff(want, got); diff != "" {
 		t.Fatalf("answer to %+v (-reference +store):\n%s", cmd, diff)
 	}
+}
+
+// diff is cmp.Diff, which is slow, only where there is something to tell.
+func diff(want, got any) string {
+	if reflect.DeepEqual(want, got) {
+		return ""
+	}
+	return cmp.Diff(want, got)
 }
 
 func sameDigest(t *testing.T, a, b *Store) {

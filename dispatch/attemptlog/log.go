@@ -1,0 +1,391 @@
+// Package attemptlog remembers, on one node and within a bounded file, what
+// that node attempted: events, their attempts and how each delivery ended.
+//
+// It is not replicated and holds no obligation: losing it loses history, never
+// a delivery. It does not decide anything and nothing is sent because of it.
+package attemptlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	bolt "go.etcd.io/bbolt"
+
+	"example.com/belfry/dispatch/event"
+)
+
+// Defaults of Options and limits.
+const (
+	DefaultMaxAge   = 72 * time.Hour
+	DefaultMaxBytes = 1 << 30
+	DefaultInterval = 200 * time.Millisecond
+	DefaultSync     = 5 * time.Second
+	// MaxBuffered is how many records wait in memory for the next write. What
+	// comes beyond is dropped and counted: the history is best effort.
+	MaxBuffered = 16_384
+	// MaxErrorLength is how much of an attempt's error text is kept.
+	MaxErrorLength = 512
+
+	openTimeout = 5 * time.Second
+	// trimBatch is how many records one transaction removes at most.
+	trimBatch = 10_000
+	// overhead is what a record costs in the file beside its bytes.
+	overhead = 96
+)
+
+// Options of Open. Path is required.
+type Options struct {
+	Path     string
+	MaxAge   time.Duration         // 0: DefaultMaxAge
+	MaxBytes int64                 // 0: DefaultMaxBytes; of records, not of the file, which does not shrink
+	Interval time.Duration         // between two writes; 0: DefaultInterval
+	Sync     time.Duration         // between two fsyncs; 0: DefaultSync
+	Now      func() time.Time      // nil: time.Now
+	Logger   hclog.Logger          // nil: none
+	Reg      prometheus.Registerer // nil: none
+}
+
+func (o *Options) validate() error {
+	if o.Path == "" {
+		return errors.New("attemptlog: Options.Path is required")
+	}
+	if o.MaxAge < 0 || o.MaxBytes < 0 || o.Interval < 0 || o.Sync < 0 {
+		return errors.New("attemptlog: Options must not be negative")
+	}
+	o.MaxAge = orDefault(o.MaxAge, DefaultMaxAge)
+	o.MaxBytes = orDefault(o.MaxBytes, DefaultMaxBytes)
+	o.Interval = orDefault(o.Interval, DefaultInterval)
+	o.Sync = orDefault(o.Sync, DefaultSync)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return nil
+}
+
+func orDefault[T comparable](v, d T) T {
+	var zero T
+	if v == zero {
+		return d
+	}
+	return v
+}
+
+// Entry is one record: an attempt of one delivery, its end, or both.
+type Entry struct {
+	DeliveryID      string
+	ProfileID       string
+	SubscriptionIDs []string
+	URL             string // user info is removed before it is kept
+	// Attempt is nil when the delivery ended without one.
+	Attempt *event.Attempt
+	Status  event.Status // of the delivery after the attempt
+	NextAt  time.Time    // for StatusRetrying
+}
+
+var (
+	bucketLog = []byte("log") // event key ‖ record number → record; number 0 is the event
+	bucketAge = []byte("age") // record number → event key, number in bucketLog, time, size
+)
+
+type eventKey [16]byte
+
+func keyOf(account, id string) eventKey {
+	b := binary.AppendUvarint(make([]byte, 0, 64), uint64(len(account)))
+	sum := sha256.Sum256(append(append(b, account...), id...))
+	return eventKey(sum[:16])
+}
+
+// Log is the attempt log of a node. All methods may be called from any
+// goroutine. Close it after Run has returned.
+type Log struct {
+	opts    Options
+	log     hclog.Logger
+	dropped prometheus.Counter
+
+	mu      sync.Mutex // guards pending
+	pending []item
+
+	fileMu sync.Mutex // guards what follows; taken before mu
+	db     *bolt.DB
+	closed bool
+	next   uint64
+	bytes  int64
+}
+
+type item struct {
+	key   eventKey
+	at    time.Time
+	event *event.Event // an event record
+	entry *Entry       // or an entry
+}
+
+// Open opens or creates the file. A file that cannot be read is moved aside
+// (its name is logged) and a new one begun.
+func Open(o Options) (*Log, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	l := &Log{
+		opts: o, log: o.Logger.Named("attemptlog"),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "belfry_attemptlog_dropped_total", Help: "Records of attempts that were not kept because the buffer was full.",
+		}),
+	}
+	err := l.openFile()
+	if err != nil && !errors.Is(err, errBusy) {
+		aside := fmt.Sprintf("%s.corrupt-%d", o.Path, o.Now().UnixNano())
+		if mv := os.Rename(o.Path, aside); mv != nil {
+			return nil, fmt.Errorf("attemptlog: open %s: %w", o.Path, errors.Join(err, mv))
+		}
+		l.log.Error("the attempt log could not be read: it was moved aside and a new one is begun; no delivery is lost by it",
+			"error", err, "movedTo", aside)
+		err = l.openFile()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attemptlog: open %s: %w", o.Path, err)
+	}
+	if o.Reg != nil {
+		o.Reg.MustRegister(l.dropped)
+	}
+	return l, nil
+}
+
+var errBusy = errors.New("the file is in use by another process")
+
+// openFile opens the file and walks it, so that damage shows now.
+func (l *Log) openFile() (err error) {
+	var db *bolt.DB
+	defer func() {
+		// bbolt panics on pages that make no sense.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("damaged: %v", p)
+		}
+		if err != nil && db != nil {
+			_ = db.Close()
+		}
+	}()
+	db, err = bolt.Open(l.opts.Path, 0o600, &bolt.Options{
+		Timeout: openTimeout, NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+	})
+	if errors.Is(err, bolt.ErrTimeout) { //nolint:staticcheck // the alias is what Open documents
+		return errBusy
+	}
+	if err != nil {
+		return err
+	}
+	l.next, l.bytes = 1, 0
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, b := range [][]byte{bucketLog, bucketAge} {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketAge).ForEach(func(k, v []byte) error {
+			a, err := decodeAge(v)
+			if err != nil || len(k) != 8 {
+				return fmt.Errorf("record %x is unreadable", k)
+			}
+			l.next = binary.BigEndian.Uint64(k) + 1
+			l.bytes += a.size
+			return nil
+		})
+	})
+	if err == nil {
+		l.db = db
+	}
+	return err
+}
+
+// Record notes e for the event it belongs to. It copies what it keeps of the
+// event and does not block on the disk.
+func (l *Log) Record(ev *event.Event, e Entry) {
+	k := keyOf(ev.Account, ev.ID)
+	if e.Attempt != nil {
+		a := *e.Attempt
+		a.Error = a.Error[:min(len(a.Error), MaxErrorLength)]
+		e.Attempt = &a
+	}
+	e.URL = withoutUser(e.URL)
+	at := l.opts.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending) >= MaxBuffered {
+		l.dropped.Inc()
+		return
+	}
+	kept := *ev
+	l.pending = append(l.pending, item{key: k, at: at, event: &kept, entry: &e})
+}
+
+// withoutUser removes user info from a URL: it may hold a password.
+func withoutUser(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return raw
+	}
+	u.User = nil
+	return u.String()
+}
+
+// Run writes what was recorded, in batches, and removes what is too old or
+// too much, until ctx ends; then once more.
+func (l *Log) Run(ctx context.Context) error {
+	tick := time.NewTicker(l.opts.Interval)
+	defer tick.Stop()
+	sync := time.NewTicker(l.opts.Sync)
+	defer sync.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return l.Flush()
+		case <-tick.C:
+			if err := l.Flush(); err != nil {
+				l.log.Error("the attempt log could not be written", "error", err)
+			}
+		case <-sync.C:
+			if err := l.sync(); err != nil {
+				l.log.Error("the attempt log could not be synced", "error", err)
+			}
+		}
+	}
+}
+
+func (l *Log) sync() error {
+	l.fileMu.Lock()
+	defer l.fileMu.Unlock()
+	if l.closed {
+		return nil
+	}
+	return l.db.Sync()
+}
+
+// Flush writes what was recorded and trims the file to its bounds. What could
+// not be written stays in memory.
+func (l *Log) Flush() error {
+	l.fileMu.Lock()
+	defer l.fileMu.Unlock()
+	if l.closed {
+		return nil
+	}
+	if err := l.write(); err != nil {
+		return fmt.Errorf("attemptlog: %w", err)
+	}
+	if err := l.trim(); err != nil {
+		return fmt.Errorf("attemptlog: %w", err)
+	}
+	return nil
+}
+
+func (l *Log) write() error {
+	l.mu.Lock()
+	items := l.pending
+	l.pending = nil
+	l.mu.Unlock()
+	if len(items) == 0 {
+		return nil
+	}
+	next, bytes := l.next, l.bytes
+	err := l.db.Update(func(tx *bolt.Tx) error {
+		log, age := tx.Bucket(bucketLog), tx.Bucket(bucketAge)
+		put := func(it *item, number uint64, v []byte) error {
+			size := int64(len(v)) + overhead
+			if err := log.Put(logKey(it.key, number), v); err != nil {
+				return err
+			}
+			err := age.Put(number8(next), encodeAge(ageRow{key: it.key, number: number, at: it.at, size: size}))
+			next++
+			bytes += size
+			return err
+		}
+		for i := range items {
+			it := &items[i]
+			if log.Get(logKey(it.key, 0)) == nil {
+				if err := put(it, 0, encodeEvent(it.event)); err != nil {
+					return err
+				}
+			}
+			if err := put(it, next, encodeEntry(it.entry)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.pending = append(items, l.pending...)
+		if over := len(l.pending) - MaxBuffered; over > 0 {
+			l.dropped.Add(float64(over))
+			l.pending = l.pending[over:]
+		}
+		return err
+	}
+	l.next, l.bytes = next, bytes
+	return nil
+}
+
+// trim removes the oldest records until age and size are within their bounds.
+func (l *Log) trim() error {
+	limit := l.opts.Now().Add(-l.opts.MaxAge)
+	for {
+		bytes, removed := l.bytes, 0
+		err := l.db.Update(func(tx *bolt.Tx) error {
+			log, age := tx.Bucket(bucketLog), tx.Bucket(bucketAge)
+			var numbers, keys [][]byte
+			c := age.Cursor()
+			for k, v := c.First(); k != nil && removed < trimBatch; k, v = c.Next() {
+				a, err := decodeAge(v)
+				if err != nil {
+					return err
+				}
+				if bytes <= l.opts.MaxBytes && a.at.After(limit) {
+					break
+				}
+				numbers = append(numbers, append([]byte(nil), k...))
+				keys = append(keys, logKey(a.key, a.number))
+				bytes -= a.size
+				removed++
+			}
+			for i := range numbers {
+				if err := errors.Join(age.Delete(numbers[i]), log.Delete(keys[i])); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		l.bytes = bytes
+		if removed < trimBatch {
+			return nil
+		}
+	}
+}
+
+// Close writes what is left, syncs and closes the file. It is idempotent.
+func (l *Log) Close() error {
+	err := l.Flush()
+	l.fileMu.Lock()
+	defer l.fileMu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	if l.opts.Reg != nil {
+		l.opts.Reg.Unregister(l.dropped)
+	}
+	return errors.Join(err, l.db.Sync(), l.db.Close())
+}

@@ -1,0 +1,180 @@
+package attemptlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"example.com/belfry/dispatch/codec"
+	"example.com/belfry/dispatch/event"
+	"example.com/belfry/dispatch/outbox"
+)
+
+// format is the first byte of every record.
+const format = 1
+
+const (
+	maxField = 64 << 10
+	maxCount = 1 << 30
+)
+
+func number8(n uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), n) }
+
+func logKey(k eventKey, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 24), k[:]...), n)
+}
+
+// ageRow is what must be known to remove a record.
+type ageRow struct {
+	key    eventKey
+	number uint64
+	at     time.Time
+	size   int64
+}
+
+func encodeAge(a ageRow) []byte {
+	b := append(make([]byte, 0, 48), a.key[:]...)
+	b = codec.AppendUint(b, a.number)
+	b = codec.AppendTime(b, a.at)
+	return codec.AppendCount(b, int(a.size))
+}
+
+func decodeAge(b []byte) (ageRow, error) {
+	r := codec.NewReader(b)
+	var a ageRow
+	r.Fixed(a.key[:])
+	a.number = r.Uint()
+	a.at = r.Time()
+	a.size = int64(r.Int(maxCount))
+	return a, r.Done()
+}
+
+func encodeEvent(e *event.Event) []byte { return outbox.AppendEvent([]byte{format}, e) }
+
+func decodeEvent(b []byte) (event.Event, error) {
+	r := codec.NewReader(b)
+	if r.Byte() != format {
+		r.Fail()
+	}
+	e := outbox.ReadEvent(r)
+	return e, r.Done()
+}
+
+func encodeEntry(e *Entry) []byte {
+	b := append(make([]byte, 0, 256), format)
+	for _, s := range [...]string{e.DeliveryID, e.ProfileID, e.URL, string(e.Status)} {
+		b = codec.AppendString(b, s)
+	}
+	b = codec.AppendTime(b, e.NextAt)
+	b = codec.AppendCount(b, len(e.SubscriptionIDs))
+	for _, s := range e.SubscriptionIDs {
+		b = codec.AppendString(b, s)
+	}
+	b = codec.AppendBool(b, e.Attempt != nil)
+	if a := e.Attempt; a != nil {
+		b = codec.AppendCount(b, a.Attempt)
+		b = codec.AppendTime(b, a.At)
+		b = codec.AppendCount(b, int(a.DurationMs))
+		b = codec.AppendCount(b, a.StatusCode)
+		for _, s := range [...]string{a.Outcome, a.Error, a.NodeID, a.WebhookID} {
+			b = codec.AppendString(b, s)
+		}
+	}
+	return b
+}
+
+func decodeEntry(b []byte) (Entry, error) {
+	r := codec.NewReader(b)
+	var e Entry
+	if r.Byte() != format {
+		r.Fail()
+	}
+	var status string
+	for _, s := range [...]*string{&e.DeliveryID, &e.ProfileID, &e.URL, &status} {
+		*s = r.String(maxField)
+	}
+	e.Status = event.Status(status)
+	e.NextAt = r.Time()
+	for range r.Count() {
+		if r.Failed() {
+			break
+		}
+		e.SubscriptionIDs = append(e.SubscriptionIDs, r.String(maxField))
+	}
+	if r.Bool() {
+		a := &event.Attempt{Attempt: r.Int(maxCount), At: r.Time()}
+		a.DurationMs = int64(r.Int(maxCount))
+		a.StatusCode = r.Int(maxCount)
+		for _, s := range [...]*string{&a.Outcome, &a.Error, &a.NodeID, &a.WebhookID} {
+			*s = r.String(maxField)
+		}
+		e.Attempt = a
+	}
+	return e, r.Done()
+}
+
+// Lookup finds what this node recorded of an event, newest records included.
+// An unreadable record is left out and logged.
+func (l *Log) Lookup(account, eventID string) (event.Record, bool, error) {
+	if err := l.Flush(); err != nil {
+		return event.Record{}, false, err
+	}
+	l.fileMu.Lock()
+	defer l.fileMu.Unlock()
+	var rec event.Record
+	found := false
+	if l.closed {
+		return rec, false, nil
+	}
+	k := keyOf(account, eventID)
+	err := l.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketLog).Cursor()
+		for name, v := c.Seek(k[:]); bytes.HasPrefix(name, k[:]); name, v = c.Next() {
+			if err := addRecord(&rec, binary.BigEndian.Uint64(name[len(k):]), v); err != nil {
+				l.log.Warn("a record of the attempt log cannot be read", "event", eventID, "error", err)
+				continue
+			}
+			found = true
+		}
+		return nil
+	})
+	if err != nil {
+		return event.Record{}, false, fmt.Errorf("attemptlog: %w", err)
+	}
+	rec.Account, rec.ID = account, eventID
+	return rec, found, nil
+}
+
+func addRecord(rec *event.Record, number uint64, v []byte) error {
+	if number == 0 {
+		e, err := decodeEvent(v)
+		if err == nil {
+			rec.Event = e
+		}
+		return err
+	}
+	e, err := decodeEntry(v)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(rec.Deliveries, func(d event.Delivery) bool { return d.DeliveryID == e.DeliveryID })
+	if i < 0 {
+		i = len(rec.Deliveries)
+		rec.Deliveries = append(rec.Deliveries, event.Delivery{DeliveryID: e.DeliveryID, Attempts: []event.Attempt{}})
+	}
+	d := &rec.Deliveries[i]
+	d.ProfileID, d.SubscriptionIDs, d.URL, d.Status = e.ProfileID, e.SubscriptionIDs, e.URL, e.Status
+	d.NextAttemptAt = nil
+	if e.Status == event.StatusRetrying && !e.NextAt.IsZero() {
+		at := e.NextAt
+		d.NextAttemptAt = &at
+	}
+	if e.Attempt != nil {
+		d.Attempts = append(d.Attempts, *e.Attempt)
+	}
+	return nil
+}
