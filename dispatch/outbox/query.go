@@ -135,7 +135,7 @@ func (st *state) take(l *lane, now int64, limit, maxBytes int) []*row {
 	}
 	l.tidy()
 	for last := int64(-1); len(l.retry) > 0 && l.retry[0].at <= now; l.tidy() {
-		if full() && l.retry[0].at != last {
+		if full() && (l.retry[0].at != last || last == 0) {
 			break
 		}
 		e := heap.Pop(&l.retry).(retryEntry)

@@ -1,0 +1,198 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"example.com/belfry/dispatch/outbox"
+	"example.com/belfry/fsm/model"
+)
+
+// Run claims the partitions that the table gives this node and delivers what
+// they owe, until ctx ends. Then it starts nothing new, waits DrainTimeout at
+// most for requests in flight, settles what came of them, and returns nil.
+// What could not be settled in time is sent again by the next owner.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	// Requests and settlements outlive ctx for a while: see drain.
+	sendCtx, cancelSend := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelSend()
+	settleCtx, cancelSettle := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelSettle()
+
+	in := make(chan []outbox.Settlement, d.opts.MaxUnsettled+model.MaxMaxBucketSize)
+	left := make(chan int, 1)
+	st := &settler{
+		proposer: d.opts.Proposer, metrics: d.metrics, warn: d.log.Warn, in: in,
+		done: func(s []outbox.Settlement, v []outbox.Verdict) {
+			select {
+			case d.settled <- settledGroup{s, v}:
+			case <-settleCtx.Done():
+			}
+		},
+	}
+	go func() { left <- st.run(settleCtx) }()
+
+	s := &scheduler{
+		d: d, owned: map[int]*ownedPartition{}, lanes: map[outbox.LaneKey]*lane{},
+		have: map[string]struct{}{}, settle: in, sendCtx: sendCtx,
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	s.reassign(ctx)
+	for ctx.Err() == nil {
+		if wait := s.schedule(); wait >= 0 {
+			timer.Reset(wait)
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-ctx.Done():
+		case <-d.opts.Outbox.Work():
+			s.fresh()
+		case <-d.opts.Ownership.Changed():
+			s.reassign(ctx)
+		case c := <-d.claimed:
+			s.own(c)
+		case a := <-d.results:
+			s.finish(a)
+		case g := <-d.settled:
+			s.answered(g)
+		case <-d.wake:
+			s.wakeHeld()
+		case <-timer.C:
+		}
+	}
+	s.drain(in, left, cancelSend, cancelSettle)
+	return nil
+}
+
+// drain ends a Run in order: requests, then settlements, then ownership.
+func (s *scheduler) drain(in chan []outbox.Settlement, left <-chan int, cancelSend, cancelSettle context.CancelFunc) {
+	s.claims.Wait()
+	timeout := time.NewTimer(s.d.opts.DrainTimeout)
+	defer timeout.Stop()
+	for s.inFlight > 0 {
+		select {
+		case a := <-s.d.results:
+			s.finish(a)
+		case g := <-s.d.settled:
+			s.answered(g)
+		case <-timeout.C:
+			s.d.log.Warn("requests in flight did not end in time and are cut off", "requests", s.inFlight)
+			cancelSend()
+		}
+	}
+	s.sends.Wait()
+	close(in)
+	timeout.Reset(s.d.opts.DrainTimeout)
+	for running := true; running; {
+		select {
+		case g := <-s.d.settled:
+			s.answered(g)
+		case n := <-left:
+			if n > 0 {
+				s.d.log.Warn("outcomes could not be settled before the stop; those deliveries are sent again", "settlements", n)
+			}
+			running = false
+		case <-timeout.C:
+			cancelSettle()
+		}
+	}
+	for p := range s.owned {
+		s.lose(p)
+	}
+	s.d.hooks.Wait()
+}
+
+// reassign compares the partition table with what this node has.
+func (s *scheduler) reassign(ctx context.Context) {
+	table := s.d.opts.Ownership.Table()
+	for p, slot := range table.Slots {
+		have := s.owned[p]
+		mine := slot.Owner == s.d.opts.NodeID
+		if have != nil && (!mine || have.epoch != slot.Epoch) {
+			s.lose(p)
+			have = nil
+		}
+		if mine && have == nil {
+			claimCtx, cancel := context.WithCancel(ctx)
+			s.owned[p] = &ownedPartition{epoch: slot.Epoch, cancel: cancel}
+			s.claims.Go(func() { s.d.claim(claimCtx, p, slot.Epoch) })
+		}
+	}
+}
+
+// claim raises the epoch in the event group. When it returns without error
+// this node has applied all that owners before have settled.
+func (d *Dispatcher) claim(ctx context.Context, partition int, epoch uint64) {
+	c := claim{partition: partition, epoch: epoch}
+	cmd := outbox.Encode(&outbox.Claim{Partition: partition, Owner: d.opts.NodeID, Epoch: epoch})
+	for {
+		_, _, err := d.opts.Proposer.Propose(ctx, cmd)
+		if model.CodeOf(err) == model.CodeConflict {
+			// The event group has seen a newer table than this node.
+			d.log.Info("a partition was claimed by its next owner already", "partition", partition, "epoch", epoch, "error", err)
+			return
+		}
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		d.log.Debug("a partition cannot be claimed yet", "partition", partition, "epoch", epoch, "error", err)
+		if !sleep(ctx, claimBackoff) {
+			return
+		}
+	}
+	select {
+	case d.claimed <- c:
+	case <-ctx.Done():
+	}
+}
+
+// own starts the lanes of a partition that was claimed.
+func (s *scheduler) own(c claim) {
+	o := s.owned[c.partition]
+	if o == nil || o.epoch != c.epoch || o.claimed {
+		return
+	}
+	o.claimed = true
+	for _, k := range s.d.opts.Outbox.Watch(c.partition) {
+		s.makeReady(s.lane(k))
+	}
+	s.countPartitions()
+}
+
+// lose stops the lanes of a partition. What is in flight ends by itself; its
+// settlement is accepted or refused by its epoch.
+func (s *scheduler) lose(p int) {
+	o := s.owned[p]
+	o.cancel()
+	delete(s.owned, p)
+	for k, l := range s.lanes {
+		if k.Partition != p {
+			continue
+		}
+		for i := range l.queue {
+			delete(s.have, l.queue[i].ID)
+		}
+		l.queue = nil
+		delete(s.lanes, k)
+	}
+	if o.claimed {
+		s.d.opts.Outbox.Unwatch(p)
+	}
+	s.countPartitions()
+}
+
+func (s *scheduler) countPartitions() {
+	n := 0
+	for _, o := range s.owned {
+		if o.claimed {
+			n++
+		}
+	}
+	s.d.metrics.partitions.Set(float64(n))
+	s.d.metrics.lanes.Set(float64(len(s.lanes)))
+}
