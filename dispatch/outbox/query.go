@@ -58,6 +58,13 @@ func (st *state) giveBack(r *row) {
 	}
 }
 
+// Taken is how many deliveries the dispatcher of this node holds.
+func (s *Store) Taken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.st.out)
+}
+
 // Fresh returns the lanes of watched partitions that got new or postponed
 // deliveries since the last call.
 func (s *Store) Fresh() []LaneKey {
