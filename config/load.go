@@ -354,7 +354,7 @@ func lookup(environ []string) map[string]string {
 }
 
 // otherVariables are BELFRY_ variables that other commands read.
-var otherVariables = []string{fileEnv, "BELFRY_API_KEY", "BELFRY_URL"}
+var otherVariables = []string{fileEnv, "BELFRY_API_KEY", "BELFRY_URL", "BELFRY_WEBHOOK_SECRET"}
 
 // unknownVariables warns of variables that set nothing.
 func unknownVariables(env map[string]string) []string {
