@@ -31,11 +31,13 @@ type request struct {
 // attempt.
 func takeBatch(queue []outbox.Delivery, limit int) (request, []outbox.Delivery) {
 	head := &queue[0]
-	batches := model.Batches(head.Event.Channel, head.Event.Name)
+	if !model.Batches(head.Event.Channel, head.Event.Name) {
+		return request{deliveries: queue[:1:1], webhookID: newWebhookID(queue[:1])}, queue[1:]
+	}
 	size := bodyOverhead + len(head.Event.Payload)
 	with := func(d *outbox.Delivery, n int) bool {
 		switch {
-		case !batches || d.WebhookID != head.WebhookID:
+		case d.WebhookID != head.WebhookID:
 			return false
 		case head.WebhookID != "":
 			return true

@@ -33,7 +33,8 @@ func (w *world) peer(id string) *world {
 }
 
 func TestDispatcher_movedPartitionIsNotSentTwice(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		other := w.peer("n2")
 		w.profile("p", nil)
 		other.profile("p", nil)
@@ -65,13 +66,14 @@ func TestDispatcher_movedPartitionIsNotSentTwice(t *testing.T) {
 // has in flight when the partition moves is sent again under the same id, and
 // its late settlement changes nothing.
 func TestDispatcher_fencedOwner(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		other := w.peer("n2")
 		w.profile("p", nil)
 		other.profile("p", nil)
 		w.sender.script(func(_ context.Context, n int, _ *webhook.Request) webhook.Result {
 			if n == 0 {
-				time.Sleep(10 * time.Second)
+				pass(10 * time.Second)
 				return webhook.Result{Class: webhook.ClassTemporary, StatusCode: 500}
 			}
 			return webhook.Result{Class: webhook.ClassOK, StatusCode: 200}
@@ -83,7 +85,7 @@ func TestDispatcher_fencedOwner(t *testing.T) {
 		synctest.Wait()
 		w.config.assign("n2", 2)
 		other.config.assign("n2", 2)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		log := w.sender.requests()
 		if len(log) != 2 || log[0].id != log[1].id {
 			t.Fatalf("got %d requests, want 2 with one webhook-id", len(log))
@@ -95,7 +97,8 @@ func TestDispatcher_fencedOwner(t *testing.T) {
 // TestDispatcher_regainedPartition checks INV dispatch-2: a partition goes away
 // and comes back while a request is in flight.
 func TestDispatcher_regainedPartition(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.profile("p", nil)
 		w.sender.script(func(_ context.Context, n int, _ *webhook.Request) webhook.Result {
 			time.Sleep(10 * time.Second)
@@ -107,11 +110,11 @@ func TestDispatcher_regainedPartition(t *testing.T) {
 		w.config.assign("n2", 2)
 		synctest.Wait()
 		w.config.assign("n1", 3)
-		time.Sleep(9 * time.Second)
+		pass(9 * time.Second)
 		if n := len(w.sender.requests()); n != 1 {
 			t.Fatalf("got %d requests while the first was in flight, want 1", n)
 		}
-		time.Sleep(time.Hour) // the first settlement is fenced, so it is sent once more
+		pass(time.Hour) // the first settlement is fenced, so it is sent once more
 		if n := len(w.sender.requests()); n != 2 {
 			t.Errorf("got %d requests, want 2", n)
 		}
@@ -121,6 +124,7 @@ func TestDispatcher_regainedPartition(t *testing.T) {
 
 // TestDispatcher_settlementsAreNotLost checks INV dispatch-5.
 func TestDispatcher_settlementsAreNotLost(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		lose bool
@@ -131,7 +135,8 @@ func TestDispatcher_settlementsAreNotLost(t *testing.T) {
 		{"unknown outcome, not appended", false, model.CodeUnknownOutcome},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, w *world) {
+			bubble(t, func(w *world) {
+				t := w.t
 				w.profile("p", nil)
 				failures := 0
 				w.group.set(func(c outbox.Command) (bool, error) {
@@ -143,7 +148,9 @@ func TestDispatcher_settlementsAreNotLost(t *testing.T) {
 				})
 				w.accept("p", flatEvent(`1`), flatEvent(`2`))
 				w.start()
-				time.Sleep(time.Hour)
+				pass(time.Hour)
+				w.group.mu.Lock()
+				defer w.group.mu.Unlock()
 				if n := len(w.sender.requests()); n != 2 || failures != 5 {
 					t.Errorf("got %d requests and %d failures, want 2 and 5", n, failures)
 				}
@@ -154,7 +161,8 @@ func TestDispatcher_settlementsAreNotLost(t *testing.T) {
 }
 
 func TestDispatcher_unsettledLimit(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.opts.MaxUnsettled = 7
 		w.profile("p", nil)
 		refuse := true
@@ -170,14 +178,14 @@ func TestDispatcher_unsettledLimit(t *testing.T) {
 		}
 		w.accept("p", es...)
 		w.start()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if n := len(w.sender.requests()); n != 7 {
 			t.Errorf("got %d requests without a settlement, want 7", n)
 		}
 		w.group.mu.Lock()
 		refuse = false
 		w.group.mu.Unlock()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if n := len(w.sender.requests()); n != 30 {
 			t.Errorf("got %d requests, want 30", n)
 		}
@@ -186,7 +194,8 @@ func TestDispatcher_unsettledLimit(t *testing.T) {
 }
 
 func TestDispatcher_settlementsAreGrouped(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		var sizes []int
 		w.group.set(func(c outbox.Command) (bool, error) {
 			if s, ok := c.(*outbox.Settle); ok {
@@ -208,7 +217,9 @@ func TestDispatcher_settlementsAreGrouped(t *testing.T) {
 			return webhook.Result{Class: webhook.ClassOK, StatusCode: 200}
 		})
 		w.start()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
+		w.group.mu.Lock()
+		defer w.group.mu.Unlock()
 		total := 0
 		for _, n := range sizes {
 			total += n
@@ -233,7 +244,8 @@ func (p slowProposer) Propose(ctx context.Context, cmd []byte) (uint64, []byte, 
 }
 
 func TestDispatcher_claimIsRepeatedUntilThereIsALeader(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.profile("p", nil)
 		refused := 0
 		w.group.set(func(c outbox.Command) (bool, error) {
@@ -249,29 +261,30 @@ func TestDispatcher_claimIsRepeatedUntilThereIsALeader(t *testing.T) {
 		if n := len(w.sender.requests()); n != 0 {
 			t.Fatalf("%d requests before the claim", n)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.wantPending(0)
 	})
 }
 
 func TestDispatcher_stopWaitsForWhatIsInFlight(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.profile("p", nil)
 		w.sender.script(func(context.Context, int, *webhook.Request) webhook.Result {
 			time.Sleep(5 * time.Second)
+			w.accept("p", flatEvent(`2`)) // arrives while it stops
 			return webhook.Result{Class: webhook.ClassOK, StatusCode: 200}
 		})
 		w.accept("p", flatEvent(`1`))
 		w.start()
 		synctest.Wait()
 		began := time.Now()
-		go w.accept("p", flatEvent(`2`)) // arrives while it stops
 		w.stop()
 		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("the stop took %v, want 5s", took)
 		}
-		if n := len(w.sender.requests()); n > 2 {
-			t.Errorf("%d requests", n)
+		if n := len(w.sender.requests()); n != 1 {
+			t.Errorf("%d requests, want none started by what came during the stop", n)
 		}
 		if d, ok, _ := w.store.Delivery("d0001"); ok {
 			t.Errorf("the delivery in flight was not settled: %+v", d)
@@ -280,7 +293,8 @@ func TestDispatcher_stopWaitsForWhatIsInFlight(t *testing.T) {
 }
 
 func TestDispatcher_stopCutsOffAfterTheDrainTimeout(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.opts.DrainTimeout = 3 * time.Second
 		w.profile("p", nil)
 		w.sender.script(func(ctx context.Context, _ int, _ *webhook.Request) webhook.Result {
@@ -303,7 +317,8 @@ func TestDispatcher_stopCutsOffAfterTheDrainTimeout(t *testing.T) {
 }
 
 func TestDispatcher_stopWithoutAQuorumEnds(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.opts.DrainTimeout = 3 * time.Second
 		w.profile("p", nil)
 		w.accept("p", flatEvent(`1`))
@@ -314,7 +329,7 @@ func TestDispatcher_stopWithoutAQuorumEnds(t *testing.T) {
 			return false, nil
 		})
 		w.start()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		began := time.Now()
 		w.stop()
 		if took := time.Since(began); took > 3*time.Second {
@@ -326,7 +341,8 @@ func TestDispatcher_stopWithoutAQuorumEnds(t *testing.T) {
 
 // TestDispatcher_laneMemory checks INV dispatch-3.
 func TestDispatcher_laneMemory(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.profile("p", func(p *model.Profile) { p.MaxBucketSize = 10 })
 		w.sender.script(func(ctx context.Context, _ int, _ *webhook.Request) webhook.Result {
 			select {
@@ -360,7 +376,8 @@ func TestDispatcher_requiredOptions(t *testing.T) {
 }
 
 func TestDispatcher_lookupOfPending(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
+	bubble(t, func(w *world) {
+		t := w.t
 		w.profile("p", nil)
 		w.config.edit(func() { w.config.noLease = true })
 		w.accept("p", flatEvent(`{"a":1}`))

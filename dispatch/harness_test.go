@@ -155,11 +155,11 @@ func (c *fakeConfig) Changed() <-chan struct{} { return c.changed }
 
 // sent is one request as the receiver saw it.
 type sent struct {
-	at                  time.Time
-	profile, url, id    string
-	body                string
-	headers             map[string]string
-	attempt, concurrent int
+	at               time.Time
+	profile, url, id string
+	body             string
+	headers          map[string]string
+	concurrent       int
 }
 
 // fakeSender records requests and answers by script.
@@ -319,7 +319,7 @@ func (w *world) accept(profile string, events ...event.Event) []string {
 }
 
 // bubble runs f in virtual time with a world, and stops the dispatcher.
-func bubble(t *testing.T, f func(t *testing.T, w *world)) {
+func bubble(t *testing.T, f func(w *world)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -329,7 +329,7 @@ func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 				w.stop()
 			}
 		}()
-		f(t, w)
+		f(w)
 	})
 }
 
@@ -340,4 +340,10 @@ func (w *world) wantPending(want int) {
 	if got := w.pending(); got != want {
 		w.t.Errorf("pending: got %d, want %d", got, want)
 	}
+}
+
+// pass lets virtual time go by and what it set off come to rest.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

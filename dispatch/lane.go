@@ -3,6 +3,7 @@ package dispatch
 import (
 	"container/heap"
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type lane struct {
 	profile  model.Profile // effective knobs
 	verdict  verdict
 	index    uint64 // config index of profile and verdict; 0: look again
+	checked  uint64 // config index at which the queue was found wanted; 0: look again
 	limiter  *rate.Limiter
 	lastRate int
 }
@@ -53,9 +55,9 @@ type wake struct {
 
 type wakeHeap []wake
 
-func (h wakeHeap) Len() int           { return len(h) }
-func (h wakeHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h wakeHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *wakeHeap) Len() int           { return len(*h) }
+func (h *wakeHeap) Less(i, j int) bool { return (*h)[i].at.Before((*h)[j].at) }
+func (h *wakeHeap) Swap(i, j int)      { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
 
 // Push implements heap.Interface.
 func (h *wakeHeap) Push(x any) { *h = append(*h, x.(wake)) }
@@ -211,13 +213,15 @@ func (s *scheduler) serve(l *lane, now time.Time) bool {
 	}
 	// INV dispatch-6: only a config as new as the one a delivery was matched
 	// at can say that its profile or subscriptions are gone.
-	behind := func(d outbox.Delivery) bool { return d.ConfigIndex > s.d.opts.Subscriptions.ConfigIndex() }
-	if slices.ContainsFunc(l.queue, behind) {
-		s.wakeLane(l, now.Add(behindRecheck))
-		return false
-	}
-	if s.drop(l) {
-		return true
+	if index := l.index; l.checked != index || index == 0 {
+		if slices.ContainsFunc(l.queue, func(d outbox.Delivery) bool { return d.ConfigIndex > index }) {
+			s.wakeLane(l, now.Add(behindRecheck))
+			return false
+		}
+		l.checked = index
+		if s.drop(l) {
+			return true
+		}
 	}
 	if wait := l.throttle(now); wait > 0 {
 		s.wakeLane(l, now.Add(wait))
@@ -244,8 +248,10 @@ func (s *scheduler) consult(l *lane) {
 	profileID, ok := strings.CutPrefix(l.key.Destination, "p:")
 	if !ok {
 		l.profile, l.verdict = model.Profile{}.Effective(), sendable
+		l.index = math.MaxUint64 // no config can take a URL of the submit back
 		return
 	}
+	// Read before the profile: what is read then is at least as new.
 	index := s.d.opts.Subscriptions.ConfigIndex()
 	if l.index == index && index != 0 {
 		return
@@ -295,6 +301,7 @@ func (s *scheduler) refill(l *lane, now time.Time) bool {
 		s.wakeLane(l, now.Add(time.Second))
 		return false
 	}
+	l.checked = 0
 	for _, d := range b.Deliveries {
 		if _, known := s.have[d.ID]; known {
 			continue // the outcome of an attempt before is still on its way
@@ -330,7 +337,7 @@ func (s *scheduler) retire(l *lane, now time.Time) {
 func (s *scheduler) drop(l *lane) bool {
 	var keep, drop []outbox.Delivery
 	for _, d := range l.queue {
-		gone := l.verdict == profileGone || d.Target.ProfileID != "" &&
+		gone := l.verdict == profileGone || len(d.Target.SubscriptionIDs) > 0 &&
 			!s.d.opts.Subscriptions.Alive(d.Event.Account, d.Event.Channel, d.Target.SubscriptionIDs)
 		if gone {
 			drop = append(drop, d)

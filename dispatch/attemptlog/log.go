@@ -13,12 +13,14 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"example.com/belfry/dispatch/event"
 )
@@ -145,13 +147,7 @@ func Open(o Options) (*Log, error) {
 	}
 	err := l.openFile()
 	if err != nil && !errors.Is(err, errBusy) {
-		aside := fmt.Sprintf("%s.corrupt-%d", o.Path, o.Now().UnixNano())
-		if mv := os.Rename(o.Path, aside); mv != nil {
-			return nil, fmt.Errorf("attemptlog: open %s: %w", o.Path, errors.Join(err, mv))
-		}
-		l.log.Error("the attempt log could not be read: it was moved aside and a new one is begun; no delivery is lost by it",
-			"error", err, "movedTo", aside)
-		err = l.openFile()
+		err = l.begin(err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("attemptlog: open %s: %w", o.Path, err)
@@ -164,48 +160,75 @@ func Open(o Options) (*Log, error) {
 
 var errBusy = errors.New("the file is in use by another process")
 
-// openFile opens the file and walks it, so that damage shows now.
-func (l *Log) openFile() (err error) {
-	var db *bolt.DB
+// begin moves a damaged file aside and begins a new one.
+func (l *Log) begin(cause error) error {
+	aside := fmt.Sprintf("%s.corrupt-%d", l.opts.Path, l.opts.Now().UnixNano())
+	if err := os.Rename(l.opts.Path, aside); err != nil {
+		return errors.Join(cause, err)
+	}
+	l.log.Error("the attempt log is damaged: it was moved aside and a new one is begun; no delivery is lost by it",
+		"error", cause, "movedTo", aside)
+	return l.openFile()
+}
+
+// errDamaged says that the file makes no sense.
+var errDamaged = errors.New("the file is damaged")
+
+// guard turns what bbolt does with a damaged file, a panic or a fault in the
+// memory map, into errDamaged.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		// bbolt panics on pages that make no sense.
 		if p := recover(); p != nil {
-			err = fmt.Errorf("damaged: %v", p)
-		}
-		if err != nil && db != nil {
-			_ = db.Close()
+			err = fmt.Errorf("%w: %v", errDamaged, p)
 		}
 	}()
-	db, err = bolt.Open(l.opts.Path, 0o600, &bolt.Options{
-		Timeout: openTimeout, NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+	return f()
+}
+
+// openFile opens the file and walks its index.
+func (l *Log) openFile() error {
+	var db *bolt.DB
+	err := guard(func() (err error) {
+		// With the free list in the file, opening does not walk all pages on a
+		// goroutine of bbolt's own, whose panic nobody could catch.
+		db, err = bolt.Open(l.opts.Path, 0o600, &bolt.Options{
+			Timeout: openTimeout, NoSync: true, FreelistType: bolt.FreelistMapType,
+		})
+		if err != nil {
+			return err
+		}
+		l.next, l.bytes = 1, 0
+		return db.Update(l.prepare)
 	})
-	if errors.Is(err, bolt.ErrTimeout) { //nolint:staticcheck // the alias is what Open documents
-		return errBusy
-	}
 	if err != nil {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+		if errors.Is(err, berrors.ErrTimeout) {
+			return errBusy
+		}
 		return err
 	}
-	l.next, l.bytes = 1, 0
-	err = db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketLog, bucketAge} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
+	l.db = db
+	return nil
+}
+
+func (l *Log) prepare(tx *bolt.Tx) error {
+	for _, b := range [][]byte{bucketLog, bucketAge} {
+		if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+			return err
 		}
-		return tx.Bucket(bucketAge).ForEach(func(k, v []byte) error {
-			a, err := decodeAge(v)
-			if err != nil || len(k) != 8 {
-				return fmt.Errorf("record %x is unreadable", k)
-			}
-			l.next = binary.BigEndian.Uint64(k) + 1
-			l.bytes += a.size
-			return nil
-		})
-	})
-	if err == nil {
-		l.db = db
 	}
-	return err
+	return tx.Bucket(bucketAge).ForEach(func(k, v []byte) error {
+		a, err := decodeAge(v)
+		if err != nil || len(k) != 8 {
+			return fmt.Errorf("%w: record %x", errDamaged, k)
+		}
+		l.next = binary.BigEndian.Uint64(k) + 1
+		l.bytes += a.size
+		return nil
+	})
 }
 
 // Record notes e for the event it belongs to. It copies what it keeps of the
@@ -279,10 +302,24 @@ func (l *Log) Flush() error {
 	if l.closed {
 		return nil
 	}
-	if err := l.write(); err != nil {
-		return fmt.Errorf("attemptlog: %w", err)
+	return l.repaired(func() error {
+		if err := l.write(); err != nil {
+			return err
+		}
+		return l.trim()
+	})
+}
+
+// repaired runs f, and when the file turns out to be damaged begins a new one
+// and runs f once more. The caller holds fileMu.
+func (l *Log) repaired(f func() error) error {
+	err := guard(f)
+	if errors.Is(err, errDamaged) {
+		if err = errors.Join(l.db.Close(), l.begin(err)); err == nil {
+			err = guard(f)
+		}
 	}
-	if err := l.trim(); err != nil {
+	if err != nil {
 		return fmt.Errorf("attemptlog: %w", err)
 	}
 	return nil
@@ -296,6 +333,12 @@ func (l *Log) write() error {
 	if len(items) == 0 {
 		return nil
 	}
+	written := false
+	defer func() { // also when bbolt panics
+		if !written {
+			l.putBack(items)
+		}
+	}()
 	next, bytes := l.next, l.bytes
 	err := l.db.Update(func(tx *bolt.Tx) error {
 		log, age := tx.Bucket(bucketLog), tx.Bucket(bucketAge)
@@ -323,17 +366,23 @@ func (l *Log) write() error {
 		return nil
 	})
 	if err != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.pending = append(items, l.pending...)
-		if over := len(l.pending) - MaxBuffered; over > 0 {
-			l.dropped.Add(float64(over))
-			l.pending = l.pending[over:]
-		}
 		return err
 	}
+	written = true
 	l.next, l.bytes = next, bytes
 	return nil
+}
+
+// putBack keeps what could not be written, the youngest of it when it is too
+// much.
+func (l *Log) putBack(items []item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = append(items, l.pending...)
+	if over := len(l.pending) - MaxBuffered; over > 0 {
+		l.dropped.Add(float64(over))
+		l.pending = l.pending[over:]
+	}
 }
 
 // trim removes the oldest records until age and size are within their bounds.

@@ -3,7 +3,6 @@ package attemptlog
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"time"
 
@@ -131,19 +130,22 @@ func (l *Log) Lookup(account, eventID string) (event.Record, bool, error) {
 		return rec, false, nil
 	}
 	k := keyOf(account, eventID)
-	err := l.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketLog).Cursor()
-		for name, v := c.Seek(k[:]); bytes.HasPrefix(name, k[:]); name, v = c.Next() {
-			if err := addRecord(&rec, binary.BigEndian.Uint64(name[len(k):]), v); err != nil {
-				l.log.Warn("a record of the attempt log cannot be read", "event", eventID, "error", err)
-				continue
+	err := l.repaired(func() error {
+		return l.db.View(func(tx *bolt.Tx) error {
+			rec, found = event.Record{}, false
+			c := tx.Bucket(bucketLog).Cursor()
+			for name, v := c.Seek(k[:]); bytes.HasPrefix(name, k[:]); name, v = c.Next() {
+				if err := addRecord(&rec, binary.BigEndian.Uint64(name[len(k):]), v); err != nil {
+					l.log.Warn("a record of the attempt log cannot be read", "event", eventID, "error", err)
+					continue
+				}
+				found = true
 			}
-			found = true
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
-		return event.Record{}, false, fmt.Errorf("attemptlog: %w", err)
+		return event.Record{}, false, err
 	}
 	rec.Account, rec.ID = account, eventID
 	return rec, found, nil

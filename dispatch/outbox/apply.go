@@ -166,7 +166,7 @@ func (st *state) newReceipt(k key, e *AcceptedEvent) *receipt {
 	}
 	rec := &receipt{
 		key: k, digest: key(e.Digest[:16]), forgetAt: unixNano(e.ForgetAt),
-		count: uint32(min(len(e.Targets), maxNumber)), //nolint:gosec // bounded by min
+		count: uint32(min(len(e.Targets), maxNumber)),
 	}
 	st.receipts[k] = rec
 	st.dirtyBytes += 128

@@ -72,15 +72,15 @@ func BenchmarkStore_backlog(b *testing.B) {
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
 		}
-		s = nil
 		before := heapInUse()
 		started := time.Now()
-		if s, err = Open(Options{Path: path, NoSync: true}); err != nil {
+		again, err := Open(Options{Path: path, NoSync: true})
+		if err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(time.Since(started).Seconds()*1e6/n, "s-load/1M")
 		b.ReportMetric(float64(heapInUse()-before)/n, "bytes/delivery")
-		if err := s.Close(); err != nil {
+		if err := again.Close(); err != nil {
 			b.Fatal(err)
 		}
 	}

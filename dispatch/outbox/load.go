@@ -59,7 +59,7 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 			return err
 		}
 	}
-	st.lastAt = int64(lastAt) //nolint:gosec // written from an int64
+	st.lastAt = int64(lastAt)
 	return nil
 }
 

@@ -24,7 +24,6 @@ type reference struct {
 	now        time.Time
 	claims     map[int]model.Assignment
 	deliveries map[string]*Delivery // owed or dead
-	order      []string
 	receipts   map[string]*refReceipt
 	settled    []*refReceipt
 	dead       []string
@@ -371,7 +370,7 @@ func TestStore_model(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			t.Parallel()
-			runModel(t, seed, 22_000)
+			runModel(t, seed, modelCommands)
 		})
 	}
 }

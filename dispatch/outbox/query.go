@@ -224,7 +224,8 @@ func (s *Store) fill(sights []sight) ([]Delivery, error) {
 }
 
 func (x *sight) complete(tx *bolt.Tx) (Delivery, bool, error) {
-	id, target := "", Target{}
+	var id string
+	var target Target
 	if x.row != nil {
 		id, target = x.row.id, x.row.target
 	} else {

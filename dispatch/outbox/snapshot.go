@@ -68,7 +68,7 @@ func writeContent(w *bufio.Writer, tx *bolt.Tx, withIndex bool) error {
 			if !withIndex && i == 0 && bytes.Equal(k, metaIndex) {
 				return nil
 			}
-			head = append(head[:0], byte(i+1))
+			head = append(head[:0], byte(i+1)) //nolint:gosec // there are seven buckets
 			head = binary.AppendUvarint(head, uint64(len(k)))
 			head = append(head, k...)
 			head = binary.AppendUvarint(head, uint64(len(v)))
@@ -114,7 +114,7 @@ func (h *hashReader) field() ([]byte, error) {
 		return nil, errSnapshot
 	}
 	var b bytes.Buffer
-	if _, err := io.CopyN(&b, h, int64(n)); err != nil { //nolint:gosec // bounded above
+	if _, err := io.CopyN(&b, h, int64(n)); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

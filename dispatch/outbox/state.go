@@ -123,14 +123,15 @@ type retryEntry struct {
 // retryHeap is ordered by due time, then acceptance.
 type retryHeap []retryEntry
 
-func (h retryHeap) Len() int { return len(h) }
-func (h retryHeap) Less(i, j int) bool {
-	if h[i].at != h[j].at {
-		return h[i].at < h[j].at
+func (h *retryHeap) Len() int { return len(*h) }
+func (h *retryHeap) Less(i, j int) bool {
+	a, b := (*h)[i], (*h)[j]
+	if a.at != b.at {
+		return a.at < b.at
 	}
-	return h[i].row.seq < h[j].row.seq
+	return a.row.seq < b.row.seq
 }
-func (h retryHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *retryHeap) Swap(i, j int) { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
 
 // Push implements heap.Interface.
 func (h *retryHeap) Push(x any) { *h = append(*h, x.(retryEntry)) }

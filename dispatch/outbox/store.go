@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -123,13 +124,9 @@ func Open(o Options) (*Store, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	db, err := openFile(o.Path, o.NoSync)
+	db, st, err := openAndLoad(o)
 	if err != nil {
 		return nil, err
-	}
-	st, err := load(db, o.Limits)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("outbox: %s: %w", o.Path, err), db.Close())
 	}
 	s := &Store{
 		opts: o, log: o.Logger.Named("outbox"), db: db, st: st,
@@ -140,10 +137,30 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
+// openAndLoad turns a panic of bbolt over a damaged file, or a fault in its
+// memory map, into an error: the node refuses to start and says why.
+func openAndLoad(o Options) (db *bolt.DB, st *state, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("outbox: %s is damaged: %v; let this node join again with an empty data directory", o.Path, p)
+		}
+		if err != nil && db != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	if db, err = openFile(o.Path, o.NoSync); err != nil {
+		return nil, nil, err
+	}
+	if st, err = load(db, o.Limits); err != nil {
+		return db, nil, fmt.Errorf("outbox: %s: %w", o.Path, err)
+	}
+	return db, st, nil
+}
+
 func openFile(path string, noSync bool) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: openTimeout, NoSync: noSync, NoFreelistSync: true,
-		FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMmap,
+		Timeout: openTimeout, NoSync: noSync, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMmap,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("outbox: open %s: %w", path, err)

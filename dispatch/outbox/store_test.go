@@ -22,12 +22,12 @@ import (
 
 // driver applies commands at rising indices.
 type driver struct {
-	t     testing.TB
+	t     *testing.T
 	s     *Store
 	index uint64
 }
 
-func drive(t testing.TB, s *Store) *driver {
+func drive(t *testing.T, s *Store) *driver {
 	t.Helper()
 	return &driver{t: t, s: s, index: s.AppliedIndex()}
 }

@@ -1,0 +1,258 @@
+package attemptlog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"example.com/belfry/dispatch/event"
+)
+
+var epoch = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+
+// clock is a time that the test sets.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+func open(t *testing.T, o Options) *Log {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = filepath.Join(t.TempDir(), "attempts.db")
+	}
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func sampleEvent(id string) *event.Event {
+	return &event.Event{Account: "acme", ID: id, Channel: "SMS", Name: "DELIVERY", ReceivedAt: epoch, Payload: []byte(`{"a":1}`)}
+}
+
+func sampleEntry(n int) Entry {
+	return Entry{
+		DeliveryID: "d1", ProfileID: "p", SubscriptionIDs: []string{"s1", "s2"}, URL: "https://example.org/h?k=v",
+		Status: event.StatusRetrying, NextAt: epoch.Add(time.Hour),
+		Attempt: &event.Attempt{
+			Attempt: n, At: epoch, DurationMs: 12, StatusCode: 503, Outcome: "temporary", Error: "503", NodeID: "n1", WebhookID: "w",
+		},
+	}
+}
+
+func lookup(t *testing.T, l *Log, account, id string) (event.Record, bool) {
+	t.Helper()
+	rec, ok, err := l.Lookup(account, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec, ok
+}
+
+func TestLog_Lookup(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.db")
+	c := &clock{epoch}
+	l, err := Open(Options{Path: path, Now: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := sampleEvent("e1")
+	l.Record(ev, sampleEntry(1))
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	last := sampleEntry(2)
+	last.Status, last.NextAt, last.URL = event.StatusDelivered, time.Time{}, "https://user:secret@example.org/h"
+	last.Attempt.Error = strings.Repeat("x", MaxErrorLength+1)
+	l.Record(ev, last)
+	l.Record(ev, Entry{DeliveryID: "d2", ProfileID: "q", Status: event.StatusDropped})
+	l.Record(sampleEvent("e2"), sampleEntry(1))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	l = open(t, Options{Path: path, Now: c.Now})
+	got, ok := lookup(t, l, "acme", "e1")
+	a1, a2 := *sampleEntry(1).Attempt, *sampleEntry(2).Attempt
+	a2.Error = strings.Repeat("x", MaxErrorLength)
+	want := event.Record{Event: *ev, Deliveries: []event.Delivery{
+		{
+			DeliveryID: "d1", ProfileID: "p", SubscriptionIDs: []string{"s1", "s2"}, URL: "https://example.org/h",
+			Status: event.StatusDelivered, Attempts: []event.Attempt{a1, a2},
+		},
+		{DeliveryID: "d2", ProfileID: "q", Status: event.StatusDropped, Attempts: []event.Attempt{}},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" || !ok {
+		t.Errorf("found %v (-want +got):\n%s", ok, diff)
+	}
+	for _, who := range [][2]string{{"other", "e1"}, {"acme", "e3"}} {
+		if _, ok := lookup(t, l, who[0], who[1]); ok {
+			t.Errorf("%v was found", who)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(raw, []byte("secret")) {
+		t.Error("the file holds the user info of a URL")
+	}
+}
+
+func TestLog_boundedByAge(t *testing.T) {
+	t.Parallel()
+	c := &clock{epoch}
+	l := open(t, Options{Now: c.Now, MaxAge: time.Hour})
+	l.Record(sampleEvent("old"), sampleEntry(1))
+	c.now = epoch.Add(time.Minute)
+	l.Record(sampleEvent("young"), sampleEntry(1))
+	c.now = epoch.Add(time.Hour - 1)
+	if _, ok := lookup(t, l, "acme", "old"); !ok {
+		t.Error("removed before its time")
+	}
+	c.now = epoch.Add(time.Hour)
+	if _, ok := lookup(t, l, "acme", "old"); ok {
+		t.Error("kept after its time")
+	}
+	if _, ok := lookup(t, l, "acme", "young"); !ok {
+		t.Error("the younger one was removed")
+	}
+}
+
+func TestLog_boundedByBytes(t *testing.T) {
+	t.Parallel()
+	one := int64(len(encodeEvent(sampleEvent("e100")))+overhead) + int64(len(encodeEntry(new(sampleEntry(1))))+overhead)
+	l := open(t, Options{MaxBytes: 3 * one})
+	for i := range 5 {
+		l.Record(sampleEvent(fmt.Sprint("e", 100+i)), sampleEntry(1))
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if l.bytes != 3*one {
+		t.Errorf("kept %d bytes, want %d", l.bytes, 3*one)
+	}
+	for i := range 5 {
+		if _, ok := lookup(t, l, "acme", fmt.Sprint("e", 100+i)); ok != (i >= 2) {
+			t.Errorf("event %d: found %v", i, ok)
+		}
+	}
+}
+
+func TestLog_bufferIsBounded(t *testing.T) {
+	t.Parallel()
+	l := open(t, Options{})
+	ev, e := sampleEvent("e"), sampleEntry(1)
+	for range MaxBuffered {
+		l.Record(ev, e)
+	}
+	if got := testutil.ToFloat64(l.dropped); got != 0 {
+		t.Errorf("at the limit: %v dropped", got)
+	}
+	l.Record(ev, e)
+	if got := testutil.ToFloat64(l.dropped); got != 1 {
+		t.Errorf("above the limit: %v dropped, want 1", got)
+	}
+}
+
+func TestLog_corruptFileIsMovedAside(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.db")
+	l, err := Open(Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 500 {
+		l.Record(sampleEvent(fmt.Sprint("e", i)), sampleEntry(1))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	garbage := bytes.Clone(good)
+	for i := 8192; i < len(garbage); i++ {
+		garbage[i] = 0xa5
+	}
+	for name, b := range map[string][]byte{"text": []byte("not a database"), "pages": garbage, "cut": good[:5000]} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "a.db")
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l := open(t, Options{Path: path})
+			l.Record(sampleEvent("new"), sampleEntry(1))
+			if _, ok := lookup(t, l, "acme", "new"); !ok {
+				t.Error("the new file does not work")
+			}
+			aside, err := filepath.Glob(path + ".corrupt-*")
+			if err != nil || len(aside) != 1 {
+				t.Fatalf("moved aside: %v, %v", aside, err)
+			}
+			kept, err := os.ReadFile(aside[0])
+			if err != nil || !bytes.Equal(kept, b) {
+				t.Errorf("the old file was changed (%v)", err)
+			}
+		})
+	}
+}
+
+func TestLog_runWrites(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- l.Run(ctx) }()
+		l.Record(sampleEvent("e"), sampleEntry(1))
+		time.Sleep(DefaultInterval + time.Millisecond)
+		synctest.Wait()
+		l.mu.Lock()
+		waiting := len(l.pending)
+		l.mu.Unlock()
+		if waiting != 0 {
+			t.Errorf("%d records wait after an interval", waiting)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzRecords(f *testing.F) {
+	f.Add(encodeEntry(new(sampleEntry(1))))
+	f.Add(encodeEvent(sampleEvent("e")))
+	f.Add(encodeAge(ageRow{number: 5, at: epoch, size: 77}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if e, err := decodeEntry(b); err == nil && !bytes.Equal(encodeEntry(&e), b) {
+			t.Errorf("entry %x", b)
+		}
+		if e, err := decodeEvent(b); err == nil && !bytes.Equal(encodeEvent(&e), b) {
+			t.Errorf("event %x", b)
+		}
+		if a, err := decodeAge(b); err == nil && !bytes.Equal(encodeAge(a), b) {
+			t.Errorf("age %x", b)
+		}
+	})
+}

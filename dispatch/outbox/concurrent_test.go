@@ -1,0 +1,118 @@
+package outbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/belfry/dispatch/event"
+)
+
+// TestStore_concurrentReaders lets a dispatcher, lookups and flushes run beside
+// Apply. Every delivery must be handed out exactly once and end settled.
+func TestStore_concurrentReaders(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, Options{MemoryBytes: 64 << 10})
+	d := drive(t, s)
+	s.Watch(0)
+	const n = 3000
+	var mu sync.Mutex // of d
+	seen := map[string]int{}
+	done := make(chan struct{})
+	var others sync.WaitGroup
+	for range 2 {
+		others.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := s.Flush(); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Event("acme", fmt.Sprint("e", i%n)); err != nil {
+					t.Error(err)
+				}
+				_ = s.Stats()
+			}
+		})
+	}
+	others.Go(func() {
+		defer close(done)
+		for len(seen) < n {
+			<-s.Work()
+			for _, k := range s.Fresh() {
+				for more := true; more; {
+					b, err := s.Take(k, testEpoch, 50, 1<<20)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					more = b.More
+					for i := range b.Deliveries {
+						id := b.Deliveries[i].ID
+						seen[id]++
+						mu.Lock()
+						v := d.settle(testEpoch, Settlement{DeliveryID: id, Status: event.StatusDelivered, Attempt: 1})
+						mu.Unlock()
+						if v != Settled {
+							t.Errorf("%s: verdict %d", id, v)
+						}
+					}
+				}
+			}
+		}
+	})
+	for i := range n {
+		mu.Lock()
+		d.accept(testEpoch, given(fmt.Sprint("e", i)), 1, time.Hour, fmt.Sprint("d", i))
+		mu.Unlock()
+	}
+	others.Wait()
+	for id, times := range seen {
+		if times != 1 {
+			t.Errorf("%s was handed out %d times", id, times)
+		}
+	}
+	if got := s.Stats(); got.Pending != 0 || got.Lanes != 0 {
+		t.Errorf("at the end: %+v", got)
+	}
+}
+
+func TestOpen_damagedFileIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "o.db")
+	s, err := Open(Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := drive(t, s)
+	for i := range 500 {
+		d.accept(testEpoch, given(fmt.Sprint("e", i)), 1, time.Hour, fmt.Sprint("d", i))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	garbage := []byte(strings.Repeat("\xa5", len(good)))
+	copy(garbage, good[:8192])
+	for name, b := range map[string][]byte{"pages": garbage, "cut": good[:8192], "text": []byte("hello")} {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Open(Options{Path: path}); err == nil {
+			t.Errorf("%s: opened", name)
+			_ = s.Close()
+		} else if !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: the error does not name the file: %v", name, err)
+		}
+	}
+}
