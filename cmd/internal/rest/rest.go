@@ -74,7 +74,9 @@ type StatusError struct {
 }
 
 // Error gives status and text.
-func (e *StatusError) Error() string { return fmt.Sprintf("the node answered %d: %s", e.Status, e.Text) }
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the node answered %d: %s", e.Status, e.Text)
+}
 
 // JSON sends in as JSON (nil: no body) and decodes the answer into out (nil:
 // it is dropped). An answer of 300 or more is a *StatusError.

@@ -1,0 +1,54 @@
+# "make" or "make help" lists the targets. Needs Go (the version in go.mod) and
+# a POSIX shell; lint installs its tools under .tools.
+GOLANGCI_LINT_VERSION = v2.15.0
+GOVULNCHECK_VERSION   = v1.9.0
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PORT     ?= 8600
+FUZZTIME ?= 10s
+SEEDS    ?= 20
+BENCH    ?= .
+# Packages whose concurrency the race detector looks at in "make test".
+RACE     ?= ./cluster/... ./dispatch/... ./fsm/... ./api/... ./config/... ./cmd/internal/demo/... ./cmd/internal/cli/...
+TOOLS     = $(CURDIR)/.tools
+GENERATED = docs/configuration.md
+
+.PHONY: help build run cluster test race sim chaos fuzz bench cover lint generate
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' Makefile
+build: ## build bin/belfry
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/belfry ./cmd/belfry
+run: build ## one node with a webhook, sample events, and lines to copy (PORT=8600)
+	@bin/belfry demo --port $(PORT)
+cluster: build ## the same with three nodes (PORT=8600)
+	@bin/belfry demo --nodes 3 --port $(PORT)
+test: ## vet and the whole test suite, then the race detector over the core (about ten minutes)
+	go vet ./...
+	go vet -tags chaos ./...
+	go test -shuffle=on -timeout 10m ./...
+	go test -race -short -timeout 10m $(RACE)
+race: ## the whole test suite under the race detector
+	go test -race -shuffle=on -timeout 30m ./...
+sim: ## clusters in virtual time with SEEDS=20 further seeds
+	BELFRY_SIM_SEEDS=$(SEEDS) go test -count=1 -timeout 60m ./cluster/... ./dispatch/...
+chaos: ## real processes, killed under load; prints the figures of BENCH.md
+	go test -tags chaos -run Chaos -count=1 -v -timeout 60m ./...
+fuzz: ## every fuzz target for FUZZTIME=10s
+	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	  echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+bench: ## the benchmarks (BENCH=. selects)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
+cover: ## coverage of the tests, in cover/index.html
+	mkdir -p cover && go test -coverpkg=./... -coverprofile=cover/all ./... && go tool cover -html=cover/all -o cover/index.html && go tool cover -func=cover/all | tail -1
+generate: ## write the generated files again
+	go generate ./...
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION) ## linters, tidy go.mod, generated files, known vulnerabilities
+	go mod tidy -diff
+	sha256sum $(GENERATED) > $(TOOLS)/generated && $(MAKE) generate && sha256sum --check --quiet $(TOOLS)/generated
+	$(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) run ./...
+	go test -count=1 ./cmd/internal/layout
+	.ci/vulncheck $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+$(TOOLS)/golangci-lint-%:
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$* && mv $(TOOLS)/golangci-lint $@
+$(TOOLS)/govulncheck-%:
+	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$* && mv $(TOOLS)/govulncheck $@
