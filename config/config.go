@@ -6,7 +6,7 @@
 // starts nothing. See DESIGN.md for its decisions.
 package config
 
-//go:generate go run ./gendocs ../docs/configuration.md
+//go:generate go run ../cmd/internal/gendocs ../docs/configuration.md
 
 import (
 	"time"

@@ -437,7 +437,7 @@ func FuzzParseFile(f *testing.F) {
 			return
 		}
 		var out bytes.Buffer
-		if err := (Loaded{Config: c}).WriteYAML(&out, false); err != nil {
+		if err := (&Loaded{Config: c}).WriteYAML(&out, false); err != nil {
 			t.Fatal(err)
 		}
 		again := Default()

@@ -234,7 +234,7 @@ func (f *field) entries(c *Config) []string {
 }
 
 func scalarText(v reflect.Value) string {
-	if s, ok := v.Interface().(model.Secret); ok {
+	if s, ok := reflect.TypeAssert[model.Secret](v); ok {
 		if s.IsZero() {
 			return ""
 		}

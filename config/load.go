@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -64,7 +65,7 @@ func Bind(fs *pflag.FlagSet) *Loader {
 		v := &flagValue{field: f, config: &l.typed}
 		l.values[f.flag] = v
 		pf := fs.VarPF(v, f.flag, "", f.help+" ["+f.env+"]")
-		if _, isBool := f.value(&l.typed).Interface().(bool); isBool {
+		if f.typ.Kind() == reflect.Bool {
 			pf.NoOptDefVal = "true"
 		}
 	}
@@ -97,7 +98,7 @@ func (v *flagValue) Set(text string) error {
 
 // Type is the placeholder in the help.
 func (v *flagValue) Type() string {
-	if _, isBool := v.field.value(v.config).Interface().(bool); isBool {
+	if v.field.typ.Kind() == reflect.Bool {
 		return "bool"
 	}
 	return v.field.arg

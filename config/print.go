@@ -11,7 +11,7 @@ import (
 // WriteYAML writes the configuration in the form of the configuration file.
 // Secrets are shown as [redacted], in a comment, so that what was printed can
 // be used as a file. With sources, each line says where its value comes from.
-func (o Loaded) WriteYAML(w io.Writer, sources bool) error {
+func (o *Loaded) WriteYAML(w io.Writer, sources bool) error {
 	b := bufio.NewWriter(w)
 	section := ""
 	for i := range table {
@@ -35,7 +35,7 @@ func (o Loaded) WriteYAML(w io.Writer, sources bool) error {
 	return b.Flush()
 }
 
-func (o Loaded) source(f *field) Source {
+func (o *Loaded) source(f *field) Source {
 	if s, ok := o.sources[f.flag]; ok {
 		return s
 	}

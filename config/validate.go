@@ -12,12 +12,12 @@ import (
 // minAdminKey is the least length of an admin key, in bytes.
 const minAdminKey = 16
 
-// Problems is what Validate found. Each entry begins with the name of a flag
+// ValidationErrors is what Validate found. Each entry begins with the name of a flag
 // or variable and says what to do.
-type Problems []string
+type ValidationErrors []string
 
 // Error joins the findings in one line.
-func (p Problems) Error() string { return strings.Join(p, "; ") }
+func (p ValidationErrors) Error() string { return strings.Join(p, "; ") }
 
 var (
 	nodeIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -25,7 +25,7 @@ var (
 )
 
 // Validate checks values and their combinations and reports all findings at
-// once, as Problems. It opens no files. Addresses may have port 0, which lets
+// once, as ValidationErrors. It opens no files. Addresses may have port 0, which lets
 // the system choose.
 func (c Config) Validate() error {
 	v := &validator{c: &c}
@@ -47,7 +47,7 @@ func (c Config) Validate() error {
 
 type validator struct {
 	c     *Config
-	found Problems
+	found ValidationErrors
 }
 
 func (v *validator) add(name, format string, args ...any) {

@@ -115,7 +115,7 @@ func TestConfig_Validate(t *testing.T) {
 				}
 				return
 			}
-			found, ok := err.(Problems) //nolint:errorlint // Validate promises the type itself
+			found, ok := err.(ValidationErrors) //nolint:errorlint // Validate promises the type itself
 			if !ok || !slices.ContainsFunc(found, func(p string) bool { return strings.HasPrefix(p, tt.want) }) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

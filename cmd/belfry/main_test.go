@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +19,8 @@ import (
 	"testing"
 	"time"
 )
+
+var update = flag.Bool("update", false, "write the table of docs/metrics.md")
 
 var binary string
 
@@ -288,4 +292,54 @@ func TestDemo_keepAndInterrupt(t *testing.T) {
 			t.Errorf("exit %d after Ctrl-C:\n%s", code, p.out)
 		}
 	}
+}
+
+// docs/metrics.md lists exactly the metrics of a running node.
+func TestDocs_metrics(t *testing.T) {
+	t.Parallel()
+	dir, base := t.TempDir(), freeBase(t, 1)
+	api := fmt.Sprintf("127.0.0.1:%d", base)
+	const key = "metrics-test-key-0123"
+	p := start(t, dir, []string{"BELFRY_ADMIN_KEY=" + key}, "serve", "--node-id", "n1", "--data-dir", "n1", "--api-addr", api, "--peer-addr", fmt.Sprintf("127.0.0.1:%d", base+100), "--bootstrap", "--dev")
+	p.waitFor(t, "is serving")
+	code, page := get(t, "http://"+api+"/metrics", key)
+	if code != http.StatusOK {
+		t.Fatalf("/metrics: %d %s", code, page)
+	}
+	const begin = "| metric | type | meaning |\n| --- | --- | --- |\n"
+	want := begin + metricRows(page)
+	const path = "../../docs/metrics.md"
+	doc, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, got, _ := strings.Cut(string(doc), begin)
+	if *update {
+		if err := os.WriteFile(path, []byte(text+want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if begin+got != want {
+		t.Errorf("docs/metrics.md is not current: run \"go test ./cmd/belfry -run TestDocs_metrics -update\"; the node has\n%s", want)
+	}
+}
+
+// metricRows makes table rows of the belfry_ metrics of a page.
+func metricRows(page string) string {
+	help, rows := map[string]string{}, []string{}
+	for line := range strings.Lines(page) {
+		f := strings.SplitN(strings.TrimSpace(line), " ", 4)
+		if len(f) < 4 || f[0] != "#" || !strings.HasPrefix(f[2], "belfry_") {
+			continue
+		}
+		switch f[1] {
+		case "HELP":
+			help[f[2]] = f[3]
+		case "TYPE":
+			rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |\n", f[2], f[3], strings.ReplaceAll(help[f[2]], "|", `\|`)))
+		}
+	}
+	slices.Sort(rows)
+	return strings.Join(rows, "")
 }

@@ -165,15 +165,15 @@ func versionCommand(o *Options) *cobra.Command {
 		Short: "Print the version",
 		Args:  noCommand,
 		RunE: func(*cobra.Command, []string) error {
-			line := "belfry " + o.Version
+			revision := ""
 			if info, ok := debug.ReadBuildInfo(); ok {
 				for _, s := range info.Settings {
 					if s.Key == "vcs.revision" {
-						line += " revision " + s.Value
+						revision = " revision " + s.Value
 					}
 				}
 			}
-			_, err := fmt.Fprintf(o.Stdout, "%s %s %s/%s\n", line, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(o.Stdout, "belfry %s%s %s %s/%s\n", o.Version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

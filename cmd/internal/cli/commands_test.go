@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func TestConfigCheck(t *testing.T) {
 	run(t, "", nil, "keys", "create", "--out", ring).expect(t, ExitOK, "")
 	base := []string{"config", "check", "--node-id", "n1", "--data-dir", "d", "--master-key-file", ring}
 	peers := func(cert, key, ca string) []string {
-		return append(base[:len(base):len(base)], "--peer-tls-cert", cert, "--peer-tls-key", key, "--peer-tls-ca", ca)
+		return append(slices.Clip(base), "--peer-tls-cert", cert, "--peer-tls-key", key, "--peer-tls-ca", ca)
 	}
 	got := run(t, "", []string{"BELFRY_TYPO=1"}, peers(cert, key, cert)...)
 	got.expect(t, ExitOK, "BELFRY_TYPO sets nothing")
@@ -87,7 +88,7 @@ func TestConfigCheck(t *testing.T) {
 	run(t, "", nil, peers(cert, otherKey, cert)...).expect(t, ExitUsage, "--peer-tls-cert: tls: private key does not match public key")
 	run(t, "", nil, peers(cert, key, key)...).expect(t, ExitUsage, "--peer-tls-ca: holds no PEM certificate")
 	run(t, "", nil, peers(cert, key, cert+"x")...).expect(t, ExitUsage, "--peer-tls-ca: open")
-	run(t, "", nil, append(base[:len(base):len(base)], "--api-tls-cert", cert, "--api-tls-key", otherKey)...).expect(t, ExitUsage, "--api-tls-cert: tls:")
+	run(t, "", nil, append(slices.Clip(base), "--api-tls-cert", cert, "--api-tls-key", otherKey)...).expect(t, ExitUsage, "--api-tls-cert: tls:")
 	run(t, "", nil, "config", "check", "--node-id", "n1", "--data-dir", "d", "--master-key-file", cert).expect(t, ExitUsage, "--master-key-file: ")
 	run(t, "", nil, "config", "check", "--node-id", "n1").expect(t, ExitUsage, "--data-dir is required")
 }

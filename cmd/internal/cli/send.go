@@ -20,8 +20,8 @@ const (
 	maxKeyFile = 4 << 10
 
 	envURL    = "BELFRY_URL"
-	envAPIKey = "BELFRY_API_KEY"
-	envSecret = "BELFRY_WEBHOOK_SECRET"
+	envAPIKey = "BELFRY_API_KEY"        //nolint:gosec // the name of a variable
+	envSecret = "BELFRY_WEBHOOK_SECRET" //nolint:gosec // the name of a variable
 	// defaultURL is where a node listens when nothing else is said.
 	defaultURL = "http://127.0.0.1:8600"
 )

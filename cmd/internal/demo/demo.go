@@ -152,25 +152,18 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer hook.close()
 	defer d.stop()
-	if err := d.start(ctx); err != nil {
-		return quiet(ctx, err)
+	err = d.start(ctx)
+	if err == nil {
+		err = d.tell(ctx, hook, settings, byChannel, ss)
 	}
-	if err := d.tell(ctx, hook, settings, byChannel, ss); err != nil {
-		return quiet(ctx, err)
-	}
-	if o.Exit {
+	if ctx.Err() != nil { // Ctrl-C: that something was cut short is no failure
 		return nil
+	}
+	if err != nil || o.Exit {
+		return err
 	}
 	d.outro(ctx)
 	return d.wait(ctx)
-}
-
-// quiet drops the error of something that Ctrl-C cut short.
-func quiet(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // plan lays out ids, addresses and command lines.

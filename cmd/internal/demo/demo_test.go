@@ -60,6 +60,7 @@ func newWorld() *world {
 }
 
 func (w *world) launcher(tb testing.TB) Launcher {
+	tb.Helper()
 	return func(s NodeSpec) (Process, error) {
 		n := &fakeNode{tb: tb, spec: s, world: w, done: make(chan struct{})}
 		w.mu.Lock()

@@ -124,7 +124,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func (s setting) verify(h http.Header, body []byte, now time.Time) (string, error) {
 	if s.algorithm == "" {
 		if err := signature.Basic(h, s.username, s.secret); err != nil {
-			return "", fmt.Errorf("Basic: %w", err)
+			return "", fmt.Errorf("basic authentication: %w", err)
 		}
 		return "Basic ok", nil
 	}

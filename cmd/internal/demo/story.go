@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -76,9 +77,7 @@ func configure(ctx context.Context, c *rest.Client, hookURL string, settings []s
 // put creates an object, or updates the one that is there from the last time.
 func put(ctx context.Context, c *rest.Client, path, idName, id string, body map[string]any) error {
 	create := map[string]any{idName: id}
-	for k, v := range body {
-		create[k] = v
-	}
+	maps.Copy(create, body)
 	err := c.JSON(ctx, http.MethodPost, path, create, nil)
 	if se, ok := errors.AsType[*rest.StatusError](err); ok && se.Status == http.StatusBadRequest {
 		if c.JSON(ctx, http.MethodPut, path+"/"+id, body, nil) == nil {
