@@ -75,7 +75,7 @@ func serve(ctx context.Context, o *Options, loaded config.Loaded) error {
 	announce(o, cfg, n)
 	select {
 	case <-ctx.Done():
-		log.Info("stopping; a second signal stops at once", "at_most", cfg.DrainTimeout)
+		log.Info("stopping; a second signal stops at once", "at_most", cfg.DrainTimeout.String())
 		return stop(ctx, o, n, cfg.DrainTimeout)
 	case err := <-n.Done():
 		return errors.Join(err, stop(ctx, o, n, cfg.DrainTimeout))
