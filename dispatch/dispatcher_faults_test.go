@@ -402,3 +402,27 @@ func TestDispatcher_lookupOfPending(t *testing.T) {
 		}
 	})
 }
+
+// TestDispatcher_leaseLostBeforeSending checks INV dispatch-1 at its last
+// moment: the lease runs out between scheduling and sending.
+func TestDispatcher_leaseLostBeforeSending(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		w.profile("p", nil)
+		d, err := NewDispatcher(w.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.config.edit(func() { w.config.noLease = true })
+		w.accept("p", flatEvent(`1`))
+		b, err := w.store.Take(outbox.LaneKey{Partition: 5, Account: "acme", Destination: "p:p"}, time.Now(), 1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &attempt{lane: &lane{}, epoch: 1, request: request{deliveries: b.Deliveries, webhookID: "w"}}
+		d.perform(t.Context(), a)
+		if !a.unsent || len(a.settlements) != 0 || len(w.sender.requests()) != 0 {
+			t.Errorf("unsent %v, %d settlements, %d requests", a.unsent, len(a.settlements), len(w.sender.requests()))
+		}
+	})
+}

@@ -409,3 +409,40 @@ func TestStore_deadLettersAreBounded(t *testing.T) {
 		t.Errorf("forgotten: got %d, want 1", got)
 	}
 }
+
+// TestStore_evictionSparesWhatChanged settles a delivery while the flush that
+// makes it evictable commits: what is not on disk yet must stay in memory.
+func TestStore_evictionSparesWhatChanged(t *testing.T) {
+	t.Parallel()
+	var d *driver
+	once := false
+	s := openTest(t, Options{MemoryBytes: 64 << 10, Hooks: Hooks{BeforeCommit: func() error {
+		if !once && d != nil {
+			once = true
+			d.settle(testEpoch, Settlement{DeliveryID: "a1", Status: event.StatusRetrying, Attempt: 1, NextAt: testEpoch.Add(1), WebhookID: "bat_7"})
+		}
+		return nil
+	}}})
+	d = drive(t, s)
+	e := given("a")
+	e.Payload = make([]byte, 63<<10)
+	d.accept(testEpoch, e, 1, time.Hour, "a1")
+	e.ID = "b"
+	once = true // the second event makes Apply flush by itself
+	d.accept(testEpoch, e, 1, time.Hour, "b1")
+	d.settle(testEpoch, Settlement{DeliveryID: "b1", Status: event.StatusRetrying, Attempt: 1, NextAt: testEpoch.Add(1), WebhookID: "b1"})
+	s.mu.Lock()
+	s.st.hotBytes += 1 << 20 // far over the budget: everything that may go, goes
+	s.mu.Unlock()
+	once = false
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b := take(t, s, testEpoch.Add(1), 10, 1<<20)
+	if len(b.Deliveries) != 2 || b.Deliveries[0].WebhookID != "bat_7" || b.Deliveries[1].WebhookID != "b1" {
+		t.Errorf("got %+v", b.Deliveries)
+	}
+}
