@@ -419,7 +419,7 @@ func TestStore_evictionSparesWhatChanged(t *testing.T) {
 	s := openTest(t, Options{MemoryBytes: 64 << 10, Hooks: Hooks{BeforeCommit: func() error {
 		if !once && d != nil {
 			once = true
-			d.settle(testEpoch, Settlement{DeliveryID: "a1", Status: event.StatusRetrying, Attempt: 1, NextAt: testEpoch.Add(1), WebhookID: "bat_7"})
+			d.settle(testEpoch, Settlement{DeliveryID: "b1", Status: event.StatusRetrying, Attempt: 2, NextAt: testEpoch.Add(1), WebhookID: "bat_7"})
 		}
 		return nil
 	}}})
@@ -442,7 +442,7 @@ func TestStore_evictionSparesWhatChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := take(t, s, testEpoch.Add(1), 10, 1<<20)
-	if len(b.Deliveries) != 2 || b.Deliveries[0].WebhookID != "bat_7" || b.Deliveries[1].WebhookID != "b1" {
+	if len(b.Deliveries) != 2 || b.Deliveries[0].ID != "b1" || b.Deliveries[0].WebhookID != "bat_7" || b.Deliveries[0].Attempt != 2 {
 		t.Errorf("got %+v", b.Deliveries)
 	}
 }
