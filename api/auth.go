@@ -67,7 +67,7 @@ func (s *Server) authenticate(r *request) error {
 	case schemeApp:
 		c, err = s.auth.byKey(cred, r.caller.remote)
 	case schemeBasic:
-		c, err = s.auth.byBasic(r.ctx(), cred)
+		c, err = s.byBasic(r, cred)
 	case schemeSession, schemeBearer:
 		c, err = s.auth.byToken(scheme, cred, r.caller.remote)
 	default:
@@ -168,12 +168,12 @@ func userCaller(u model.User) caller {
 	return caller{account: u.Account, actor: model.Actor{Name: "user:" + u.Username}, scopes: u.Scopes, username: u.Username}
 }
 
-func (a *authenticator) byBasic(ctx context.Context, cred string) (caller, error) {
+func (s *Server) byBasic(r *request, cred string) (caller, error) {
 	name, password, ok := splitBasic(cred)
 	if !ok {
 		return caller{}, errUnauthorized()
 	}
-	u, err := a.checkPassword(ctx, name, password)
+	u, err := s.signIn(r, name, password)
 	if err != nil {
 		return caller{}, err
 	}

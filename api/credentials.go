@@ -143,18 +143,11 @@ func (c *passwordChecker) check(ctx context.Context, username, password, stored 
 	if !unknown && c.remembered(k) {
 		return true, nil
 	}
-	select {
-	case c.queue <- struct{}{}:
-		defer func() { <-c.queue }()
-	default:
-		return false, model.Errorf(model.CodeLimit, "too many sign-ins at once")
+	done, err := c.turn(ctx)
+	if err != nil {
+		return false, err
 	}
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return false, model.Errorf(model.CodeUnavailable, "the sign-in did not get its turn in time")
-	}
+	defer done()
 	ok, err := verifyPassword(stored, password)
 	if err != nil {
 		return false, fmt.Errorf("stored password hash: %w", err)
@@ -163,6 +156,22 @@ func (c *passwordChecker) check(ctx context.Context, username, password, stored 
 		c.remember(k)
 	}
 	return ok, nil
+}
+
+// turn waits for one of the slots; done gives it back.
+func (c *passwordChecker) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case c.queue <- struct{}{}:
+	default:
+		return nil, model.Errorf(model.CodeLimit, "too many sign-ins at once")
+	}
+	select {
+	case c.slots <- struct{}{}:
+		return func() { <-c.slots; <-c.queue }, nil
+	case <-ctx.Done():
+		<-c.queue
+		return nil, model.Errorf(model.CodeUnavailable, "the sign-in did not get its turn in time")
+	}
 }
 
 // cacheKey is keyed per process, so that a memory dump gives no fast hash of a

@@ -12,11 +12,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/belfry/dispatch/event"
 )
 
 // Limits bounds what one request and one caller can take. A zero member means
@@ -35,6 +38,15 @@ type Limits struct {
 	KeyRequests int
 	// RateBuckets bounds the rate limiters kept in memory. Default 20,000.
 	RateBuckets int
+	// EventBytes is the size of one event, in bytes. Default 256 KiB.
+	EventBytes int
+	// FailedLogins is how many wrong passwords for one name a remote network
+	// may send in FailedLoginWindow; ten times as many for all names
+	// together. Defaults 10, 5 min.
+	FailedLogins      int
+	FailedLoginWindow time.Duration
+	// SessionLifetime and BearerLifetime are those of tokens. Default 1 h.
+	SessionLifetime, BearerLifetime time.Duration
 	// PasswordHashes is how many argon2id computations run at once. Default 2.
 	PasswordHashes int
 	// LinearizeTimeout is how long a read waits for a current state.
@@ -54,6 +66,7 @@ const (
 	defaultKeyRequests         = 2000
 	defaultRateBuckets         = 20_000
 	defaultPasswordHashes      = 2
+	defaultFailedLogins        = 10
 	maxHeaderBytes             = 32 << 10
 	minTokenKey                = 32
 )
@@ -65,6 +78,11 @@ func (l *Limits) fill() {
 	def(&l.KeyRequests, defaultKeyRequests)
 	def(&l.RateBuckets, defaultRateBuckets)
 	def(&l.PasswordHashes, defaultPasswordHashes)
+	def(&l.EventBytes, event.DefaultMaxEventBytes)
+	def(&l.FailedLogins, defaultFailedLogins)
+	def(&l.FailedLoginWindow, 5*time.Minute)
+	def(&l.SessionLifetime, time.Hour)
+	def(&l.BearerLifetime, time.Hour)
 	def(&l.LinearizeTimeout, 5*time.Second)
 	def(&l.WriteTimeout, 10*time.Second)
 	def(&l.HeaderTimeout, 5*time.Second)
@@ -129,10 +147,14 @@ type Server struct {
 	auth    *authenticator
 	tokens  *tokenSigner
 	limits  *rateLimits
+	logins  *loginGuard
 	metrics *metrics
+	docs    *docsPages
 	echo    *echo.Echo
 	table   []route
 	byPath  map[string]*route // method + " " + echo path
+
+	draining atomic.Bool
 }
 
 // New makes a Server. It fails when an option is missing or a route of the
@@ -151,9 +173,13 @@ func New(o Options) (*Server, error) {
 	}
 	s.auth = auth
 	s.limits = newRateLimits(o.Limits, o.Now)
+	s.logins = newLoginGuard(o.Limits, o.Now)
 	s.metrics = newMetrics(o.Registerer)
 	if err := s.register(s.routes()); err != nil {
 		return nil, err
+	}
+	if s.docs, err = newDocs(openAPI, s.table, o.Version); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
 	}
 	return s, nil
 }

@@ -1,4 +1,20 @@
 package api
 
+import "slices"
+
 // surfaceRoutes joins the tables of every surface but the config API.
-func (s *Server) surfaceRoutes() []route { return nil }
+func (s *Server) surfaceRoutes() []route {
+	return slices.Concat(
+		s.sessionRoutes(),
+		s.oauthRoutes(),
+		s.accountRoutes(),
+		s.keyRoutes(),
+		s.userRoutes(),
+		s.auditRoutes(),
+		s.clusterRoutes(),
+		s.eventRoutes(),
+		s.healthRoutes(),
+		s.metricsRoutes(),
+		s.docsRoutes(),
+	)
+}

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+
+	"example.com/belfry/fsm/model"
+)
+
+func (s *Server) clusterRoutes() []route {
+	const admin = model.ScopeAdminCluster
+	return []route{
+		{method: http.MethodGet, path: "/cluster/1/nodes", scope: admin, handle: s.listNodes},
+		{method: http.MethodGet, path: "/cluster/1/partitions", scope: admin, handle: s.listPartitions},
+		{method: http.MethodPost, path: "/cluster/1/leader/transfer", scope: admin, handle: s.transferLeader},
+		{method: http.MethodDelete, path: "/cluster/1/nodes/{nodeId}", scope: admin, handle: s.removeNode},
+	}
+}
+
+// showStaleness says how old what this node tells of the cluster may be: these
+// answers must come without a quorum too.
+func (r *request) showStaleness() {
+	r.header().Set(headerStaleness, strconv.FormatInt(r.s.o.Cluster.Staleness().Milliseconds(), 10))
+}
+
+func (s *Server) listNodes(r *request) error {
+	r.showStaleness()
+	return r.json(http.StatusOK, nodesOut{Nodes: listOf(s.o.Cluster.Nodes())})
+}
+
+func (s *Server) listPartitions(r *request) error {
+	r.showStaleness()
+	return r.json(http.StatusOK, partitionsOut{Partitions: listOf(s.o.Cluster.Partitions())})
+}
+
+// listOf never gives null.
+func listOf[T any](in []T) []T {
+	if in == nil {
+		return []T{}
+	}
+	return in
+}
+
+// transferLeader moves leadership to a node of the cluster's choice. It
+// answers when another node leads.
+func (s *Server) transferLeader(r *request) error {
+	b, err := r.body()
+	if err != nil {
+		return err
+	}
+	if len(b) > 0 {
+		if err := decodeJSON(b, &struct{}{}, true); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := r.writeCtx()
+	defer cancel()
+	if err := s.o.Cluster.TransferLeadership(ctx); err != nil {
+		return err
+	}
+	return r.empty(http.StatusNoContent)
+}
+
+func (s *Server) removeNode(r *request) error {
+	id := r.param("nodeId")
+	known := func(n NodeStatus) bool { return n.NodeID == id }
+	if !slices.ContainsFunc(s.o.Cluster.Nodes(), known) {
+		return model.Errorf(model.CodeNotFound, "there is no such node")
+	}
+	ctx, cancel := r.writeCtx()
+	defer cancel()
+	if err := s.o.Cluster.RemoveNode(ctx, id); err != nil {
+		return err
+	}
+	return r.empty(http.StatusNoContent)
+}

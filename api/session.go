@@ -1,0 +1,65 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"example.com/belfry/fsm/model"
+)
+
+const sessionPath = "/auth/1/session"
+
+func (s *Server) sessionRoutes() []route {
+	return []route{
+		{method: http.MethodPost, path: sessionPath, scope: scopePublic, handle: s.openSession},
+		{method: http.MethodDelete, path: sessionPath, scope: scopeCaller, handle: s.endSession},
+	}
+}
+
+// openSession exchanges name and password for a token of scheme IBSSO.
+func (s *Server) openSession(r *request) error {
+	var in sessionIn
+	if err := r.decode(&in); err != nil {
+		return err
+	}
+	if in.Username == "" || in.Password.IsZero() {
+		return model.Errorf(model.CodeInvalid, "username and password must not be empty")
+	}
+	if len(in.Username) > model.MaxIDLength*4 || len(in.Password.Reveal()) > maxPassword {
+		return errUnauthorized()
+	}
+	u, err := s.signIn(r, in.Username, in.Password.Reveal())
+	if err != nil {
+		return err
+	}
+	token, _ := s.tokens.issue(tokenSession, "user:"+u.Username, u.CreatedIndex, s.o.Limits.SessionLifetime)
+	return r.json(http.StatusOK, sessionOut{Token: token})
+}
+
+// signIn proves a password behind the guard against guessing.
+func (s *Server) signIn(r *request, username, password string) (model.User, error) {
+	remote := r.caller.remote
+	if wait := s.logins.allow(remote, username); wait > 0 {
+		return model.User{}, tooMany(wait, "too many failed sign-ins from this address")
+	}
+	u, err := s.auth.checkPassword(r.ctx(), username, password)
+	if model.CodeOf(err) == model.CodeUnauthorized {
+		s.logins.failed(remote, username)
+	}
+	return u, err
+}
+
+// endSession ends the token that the request came with, on every node.
+func (s *Server) endSession(r *request) error {
+	cl := r.caller.claims
+	if cl == nil {
+		return model.Errorf(model.CodeInvalid, "this ends a token: send it as Authorization: IBSSO <token> or Bearer <token>; keys and passwords are ended under /accounts/1")
+	}
+	ctx, cancel := r.writeCtx()
+	defer cancel()
+	t := model.RevokedToken{ID: cl.ID, Until: time.Unix(cl.Expires, 0).UTC()}
+	if err := s.o.Writer.RevokeToken(ctx, r.caller.actor, r.caller.account, t); err != nil {
+		return err
+	}
+	return r.empty(http.StatusNoContent)
+}
