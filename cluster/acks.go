@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// ackTransport notes when followers last agreed that this node leads.
+// raft.VerifyLeader counts an answer that was already on its way when it was
+// asked, so a leader that was paused can confirm itself with the word of
+// followers that have since elected another. Here an answer counts from the
+// moment its question was sent.
+type ackTransport struct {
+	*raft.NetworkTransport
+
+	acks *acks
+}
+
+// AppendEntries sends heartbeats (and entries that are not pipelined).
+func (t *ackTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	sent := time.Now()
+	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	if err == nil && resp.Success && resp.Term == args.Term {
+		t.acks.record(id, args.Term, sent)
+	}
+	return err
+}
+
+type ack struct {
+	term uint64
+	sent time.Time
+}
+
+type acks struct {
+	mu      sync.Mutex
+	last    map[raft.ServerID]ack
+	changed chan struct{}
+}
+
+func newAcks() *acks {
+	return &acks{last: map[raft.ServerID]ack{}, changed: make(chan struct{})}
+}
+
+func (a *acks) record(id raft.ServerID, term uint64, sent time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old := a.last[id]; term < old.term || term == old.term && !sent.After(old.sent) {
+		return
+	}
+	a.last[id] = ack{term, sent}
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// since gives the latest moment at which a quorum of voters still followed
+// self in term, and a channel that closes when that may have moved. The zero
+// time means never.
+func (a *acks) since(term uint64, self raft.ServerID, servers []raft.Server) (time.Time, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var times []time.Time
+	voters := 0
+	for _, s := range servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if s.ID == self {
+			times = append(times, time.Now())
+		} else if k, ok := a.last[s.ID]; ok && k.term == term {
+			times = append(times, k.sent)
+		}
+	}
+	need := voters/2 + 1
+	if voters == 0 || len(times) < need {
+		return time.Time{}, a.changed
+	}
+	slices.SortFunc(times, func(x, y time.Time) int { return y.Compare(x) })
+	return times[need-1], a.changed
+}
+
+// pokeInterval is how often a confirmation asks again; heartbeats of their own
+// come about as often.
+const pokeInterval = 50 * time.Millisecond
+
+// confirm returns nil once a quorum has followed this node in term at a moment
+// after the call. INV read-1: it never counts an answer to an earlier question.
+func (g *Group) confirm(ctx context.Context, term uint64) error {
+	begin := time.Now()
+	for {
+		if g.raft.State() != raft.Leader || g.raft.CurrentTerm() != term {
+			return errNotLeader
+		}
+		q, changed := g.acks.since(term, g.self, g.servers())
+		if !q.Before(begin) {
+			return nil
+		}
+		g.raft.VerifyLeader() // only to send heartbeats now; its own answer is too kind
+		t := time.NewTimer(pokeInterval)
+		for waiting := true; waiting; {
+			select {
+			case <-changed:
+				q, changed = g.acks.since(term, g.self, g.servers())
+				waiting = q.Before(begin)
+			case <-t.C:
+				waiting = false
+			case <-ctx.Done():
+				t.Stop()
+				return errNoQuorum
+			}
+		}
+		t.Stop()
+	}
+}
+
+// quorumContact gives the latest moment a quorum followed this node in term.
+func (g *Group) quorumContact(term uint64) time.Time {
+	q, _ := g.acks.since(term, g.self, g.servers())
+	return q
+}

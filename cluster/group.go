@@ -1,0 +1,256 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"example.com/belfry/cluster/transport"
+	"example.com/belfry/fsm/model"
+)
+
+// Group is one raft group on this node. It is safe for concurrent use.
+type Group struct {
+	name    string
+	n       *Node
+	log     hclog.Logger
+	self    raft.ServerID
+	raft    *raft.Raft
+	machine *machine
+	acks    *acks
+	stores  Stores
+	trans   *raft.NetworkTransport
+	metrics *groupMetrics
+
+	// barrier is the last term of which this node, as its leader, has applied
+	// every entry of earlier terms.
+	barrier     atomic.Uint64
+	nudging     atomic.Bool
+	caughtUp    atomic.Bool
+	leaderReads rounds
+	reads       rounds
+	// config keeps membership changes of this leader one after another.
+	config sync.Mutex
+	opened time.Time
+	// started: raft may be asked for its configuration.
+	started atomic.Bool
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced when the leader may have changed
+	duties  []Duty
+}
+
+var (
+	errNotLeader = unavailable("this node is not the leader")
+	errNoQuorum  = unavailable("no quorum of the cluster answers")
+	errNoLeader  = unavailable("no leader is known")
+)
+
+func unavailable(text string) *model.Error {
+	return &model.Error{Code: model.CodeUnavailable, Message: text, RetryAfter: 1}
+}
+
+func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
+	log := n.log.Named(spec.Name)
+	g = &Group{
+		name: spec.Name, n: n, log: log, self: n.self, acks: newAcks(), changed: make(chan struct{}), opened: time.Now(),
+		machine: newMachine(spec.FSM, spec.DurableFSM), metrics: n.metrics.group(spec.Name),
+	}
+	g.leaderReads.run, g.reads.run = g.leaderRead, g.read
+	if n.o.Stores != nil {
+		g.stores, err = n.o.Stores(spec.Name)
+	} else {
+		g.stores, err = openStores(filepath.Join(n.o.DataDir, "raft", spec.Name), spec.Log, log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("raft group %s: %w", spec.Name, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("raft group %s: %w", spec.Name, err), g.close())
+			g = nil
+		}
+	}()
+	conf := raft.DefaultConfig()
+	conf.LocalID = g.self
+	conf.HeartbeatTimeout, conf.ElectionTimeout = n.o.HeartbeatTimeout, n.o.ElectionTimeout
+	conf.LeaderLeaseTimeout = n.o.HeartbeatTimeout
+	conf.CommitTimeout = n.o.CommitTimeout
+	conf.MaxAppendEntries, conf.BatchApplyCh = maxAppendEntries, true
+	conf.SnapshotThreshold, conf.SnapshotInterval, conf.TrailingLogs = spec.SnapshotThreshold, spec.SnapshotInterval, spec.TrailingLogs
+	conf.Logger = log.Named("raft")
+	conf.NoLegacyTelemetry = true
+	conf.ShutdownOnRemove = false // Run ends with ErrRemoved
+	if spec.DurableFSM {
+		if conf.NoSnapshotRestoreOnStart, err = skipRestore(spec.FSM.(durable), g.stores); err != nil { //nolint:errcheck,forcetypeassert // Options.validate has checked it
+			return nil, err
+		}
+	}
+	has, err := raft.HasExistingState(g.stores.Log, g.stores.Stable, g.stores.Snapshots)
+	if err != nil {
+		return nil, fmt.Errorf("look for existing state: %w", err)
+	}
+	stream, err := n.trans.Raft(spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	g.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: stream, MaxPool: 3, Timeout: rpcTimeout(n.o.HeartbeatTimeout), Logger: log.Named("net"), MsgpackUseNewTimeFormat: true,
+		ServerAddressProvider: g,
+	})
+	trans := &ackTransport{g.trans, g.acks}
+	if !has && n.o.Bootstrap {
+		first := raft.Configuration{Servers: []raft.Server{{ID: g.self, Address: trans.LocalAddr()}}}
+		if err = raft.BootstrapCluster(conf, g.stores.Log, g.stores.Stable, g.stores.Snapshots, trans, first); err != nil {
+			return nil, fmt.Errorf("bootstrap: %w", err)
+		}
+	}
+	if g.raft, err = raft.NewRaft(conf, g.machine, g.stores.Log, g.stores.Stable, g.stores.Snapshots, trans); err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	g.started.Store(true)
+	g.raft.RegisterObserver(raft.NewObserver(nil, false, func(*raft.Observation) bool {
+		g.notify()
+		return false
+	}))
+	n.metrics.watch(g)
+	return g, nil
+}
+
+// ServerAddr makes raft dial a server by its identity and not only by its
+// address; see transport.RaftAddress. It is for raft.
+func (g *Group) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	if g.started.Load() {
+		for _, s := range g.servers() {
+			if s.ID == id {
+				return raft.ServerAddress(transport.RaftAddress(string(id), string(s.Address))), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("server %s is not in the configuration", id)
+}
+
+// rpcTimeout bounds one raft request. It is above the election timeout, so
+// that a slow disk is not taken for a dead node.
+func rpcTimeout(heartbeat time.Duration) time.Duration { return max(2*time.Second, 4*heartbeat) }
+
+// close ends what openGroup opened, in the reverse order.
+func (g *Group) close() error {
+	var errs []error
+	if g.raft != nil {
+		errs = append(errs, g.raft.Shutdown().Error())
+	}
+	if g.trans != nil {
+		g.trans.CloseStreams()
+		errs = append(errs, g.trans.Close())
+	}
+	if g.stores.Close != nil {
+		errs = append(errs, g.stores.Close())
+		g.stores.Close = nil
+	}
+	return errors.Join(errs...)
+}
+
+func (g *Group) notify() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// LeaderChanged gives a channel that closes when the leader or the role of
+// this node may have changed. Take it before looking.
+func (g *Group) LeaderChanged() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed
+}
+
+// Name is the name of the group.
+func (g *Group) Name() string { return g.name }
+
+// Leader gives the node that this node takes for the leader.
+func (g *Group) Leader() (nodeID string, ok bool) {
+	_, id := g.raft.LeaderWithID()
+	return nodeOf(id), id != ""
+}
+
+// IsLeader reports whether this node takes itself for the leader. It may be
+// wrong for as long as the heartbeat timeout; Linearize is the way to be sure.
+func (g *Group) IsLeader() bool { return g.raft.State() == raft.Leader }
+
+// Term is the current raft term.
+func (g *Group) Term() uint64 { return g.raft.CurrentTerm() }
+
+// AppliedIndex is the index of the last command the local state has.
+func (g *Group) AppliedIndex() uint64 { return g.machine.applied.index() }
+
+// WaitApplied returns when the local state has the command at index, or the
+// error of ctx. index must be one that Propose returned.
+func (g *Group) WaitApplied(ctx context.Context, index uint64) error {
+	return g.machine.applied.wait(ctx, index)
+}
+
+// servers gives the latest configuration of the group.
+func (g *Group) servers() []raft.Server {
+	f := g.raft.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	return f.Configuration().Servers
+}
+
+func (g *Group) server(nodeID string) (raft.Server, bool) {
+	for _, s := range g.servers() {
+		if nodeOf(s.ID) == nodeID {
+			return s, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+// Members is how many servers the group has, as this node knows it.
+func (g *Group) Members() int { return len(g.servers()) }
+
+// member reports whether this incarnation belongs to the group.
+func (g *Group) member() bool {
+	s, ok := g.server(g.n.o.NodeID)
+	return ok && s.ID == g.self
+}
+
+// passBarrier applies everything of earlier terms. It must precede the first
+// read of a term and every duty.
+func (g *Group) passBarrier(ctx context.Context, term uint64) error {
+	if g.barrier.Load() == term {
+		return nil
+	}
+	f := g.raft.Barrier(g.n.o.LeaderWait)
+	if err := wait(ctx, f); err != nil {
+		return errNotLeader.WithCause(err)
+	}
+	if g.raft.CurrentTerm() != term {
+		return errNotLeader
+	}
+	g.barrier.Store(term)
+	return nil
+}
+
+// wait waits for a raft future or ctx. The future's own end is bounded by the
+// leader lease.
+func wait(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,198 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Roles of a member.
+const (
+	RoleLeader   = "LEADER"
+	RoleFollower = "FOLLOWER"
+)
+
+// Member is one node of the cluster.
+type Member struct {
+	NodeID      string `json:"nodeId"`
+	PeerAddress string `json:"peerAddress"`
+	APIAddress  string `json:"apiAddress"`
+	Leader      bool   `json:"leader"` // of the first group
+	Voter       bool   `json:"voter"`
+	// Live: heard from within the lease time.
+	Live     bool `json:"live"`
+	Draining bool `json:"draining"`
+	// Commands is the last applied command of the first group.
+	Commands uint64 `json:"commands"`
+}
+
+// Candidate is a node as the leader of the cluster sees it, for handing out
+// work that only one node may do at a time.
+type Candidate struct {
+	NodeID string
+	// Live: it holds a lease and renewed it lately.
+	Live bool
+	// Draining: it asked to be given nothing.
+	Draining bool
+	// LeaseExpired: it cannot hold a lease any more.
+	LeaseExpired bool
+}
+
+// silence is how long a node may be silent and still be Live, and slack is
+// added to the lease time before a lease is taken to have expired, for clocks
+// that do not run at the same rate.
+func (n *Node) silence() time.Duration { return n.o.LeaseTTL * 3 / reportsPerLease }
+func (n *Node) slack() time.Duration   { return n.o.LeaseTTL / 10 }
+
+func (n *Node) candidatesChanged() {
+	select {
+	case n.memberCh <- struct{}{}:
+	default:
+	}
+}
+
+// CandidatesChanged has a value when Candidates may answer differently.
+func (n *Node) CandidatesChanged() <-chan struct{} { return n.memberCh }
+
+// Candidates lists every node that may hold a lease, sorted by id, also one
+// that was removed. Only the leader of the first group may use it, in a Duty.
+func (n *Node) Candidates() []Candidate {
+	servers := n.groups[0].servers()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	since := n.terms[n.groups[0].name].since
+	var out []Candidate
+	voters := map[string]bool{}
+	for _, s := range servers {
+		id := nodeOf(s.ID)
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters[id] = true
+		last := n.heard[id].lease
+		if last.Before(since) {
+			last = since // INV lease-2
+		}
+		quiet := now.Sub(last)
+		out = append(out, Candidate{
+			NodeID: id, Live: quiet <= n.silence(), Draining: n.heard[id].report.Draining,
+			LeaseExpired: quiet > n.o.LeaseTTL+n.slack(),
+		})
+	}
+	for id, p := range n.heard {
+		if !voters[id] && now.Sub(p.lease) <= n.o.LeaseTTL+n.slack() {
+			out = append(out, Candidate{NodeID: id, Draining: true})
+		}
+	}
+	slices.SortFunc(out, func(a, b Candidate) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	return out
+}
+
+// leaderView makes the member list at the leader.
+func (n *Node) leaderView(now time.Time) []Member {
+	servers := n.groups[0].servers()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	members := make([]Member, 0, len(servers))
+	for _, s := range servers {
+		id := nodeOf(s.ID)
+		p := n.heard[id]
+		m := Member{
+			NodeID: id, PeerAddress: string(s.Address), APIAddress: p.report.APIAddress, Leader: id == n.o.NodeID,
+			Voter: s.Suffrage == raft.Voter, Draining: p.report.Draining, Commands: p.report.Commands,
+			Live: p.report.ServerID == string(s.ID) && now.Sub(p.at) <= n.o.LeaseTTL,
+		}
+		members = append(members, m)
+	}
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	return members
+}
+
+// Members lists the nodes of the cluster, sorted by id. It is the leader's
+// list, at most a few hundred milliseconds old; without a leader it is the
+// last one known, with nobody live but this node.
+func (n *Node) Members() []Member {
+	g := n.groups[0]
+	leader, known := g.Leader()
+	var members []Member
+	fresh := false
+	if known && leader == n.o.NodeID {
+		members, fresh = n.leaderView(time.Now()), true
+	} else {
+		n.mu.Lock()
+		members, fresh = slices.Clone(n.view.members), time.Since(n.view.at) <= 2*n.o.LeaseTTL
+		n.mu.Unlock()
+	}
+	// Before the first answer of a leader there is what raft knows.
+	for _, s := range g.servers() {
+		id := nodeOf(s.ID)
+		if !slices.ContainsFunc(members, func(m Member) bool { return m.NodeID == id }) {
+			members = append(members, Member{NodeID: id, PeerAddress: string(s.Address), Voter: s.Suffrage == raft.Voter})
+		}
+	}
+	for i := range members {
+		m := &members[i]
+		m.Leader = known && m.NodeID == leader
+		if !fresh {
+			m.Live = false
+		}
+		if m.NodeID == n.o.NodeID {
+			m.Live, m.APIAddress, m.Commands = true, n.o.APIAddress, g.AppliedIndex()
+		}
+	}
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.NodeID, b.NodeID) })
+	return members
+}
+
+// AppliedEverywhere reports whether every live voter has applied the command
+// at index of the first group. A node that is down will have it before it is
+// given work again.
+func (n *Node) AppliedEverywhere(index uint64) bool {
+	for _, m := range n.Members() {
+		if m.Voter && m.Live && m.Commands < index {
+			return false
+		}
+	}
+	return n.groups[0].AppliedIndex() >= index
+}
+
+// Staleness is how long ago this node last heard from the leader of the first
+// group; 0 on the leader.
+func (n *Node) Staleness() time.Duration {
+	g := n.groups[0]
+	if g.raft.State() == raft.Leader {
+		return 0
+	}
+	last := g.raft.LastContact()
+	if last.IsZero() {
+		return time.Since(g.opened)
+	}
+	return time.Since(last)
+}
+
+// Drain asks the leader to give this node no work, and returns when it has
+// heard so. The node goes on with what it has.
+func (n *Node) Drain(ctx context.Context) error {
+	n.mu.Lock()
+	n.draining = true
+	n.mu.Unlock()
+	for {
+		n.mu.Lock()
+		changed := n.changed
+		done := slices.ContainsFunc(n.view.members, func(m Member) bool { return m.NodeID == n.o.NodeID && m.Draining })
+		n.mu.Unlock()
+		if done {
+			return nil
+		}
+		n.reportNow()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

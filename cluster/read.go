@@ -1,0 +1,135 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"example.com/belfry/fsm/model"
+)
+
+// Linearize returns once the local state has everything that was acknowledged
+// anywhere before the call. Concurrent callers share a round. Errors:
+// CodeUnavailable when no leader confirms itself within LeaderWait or ctx.
+func (g *Group) Linearize(ctx context.Context) error {
+	index, err := g.reads.join(ctx, g.n)
+	if err != nil {
+		return err
+	}
+	if err := g.WaitApplied(ctx, index); err != nil {
+		return unavailable("this node has not caught up with the leader in time").WithCause(err)
+	}
+	return nil
+}
+
+// read gets a read index, from the local raft or from the leader.
+func (g *Group) read(ctx context.Context) (index uint64, err error) {
+	err = g.untilLeader(ctx, func() (err error) {
+		if g.IsLeader() {
+			index, err = g.leaderReads.join(ctx, g.n)
+			return err
+		}
+		leader, ok := g.Leader()
+		if !ok || leader == g.n.o.NodeID {
+			return errNoLeader
+		}
+		body := binary.BigEndian.AppendUint64(nil, g.AppliedIndex())
+		reply, err := g.n.trans.Query(ctx, leader, methodRead+g.name, body)
+		if err != nil {
+			return unavailable("the leader did not answer").WithCause(err)
+		}
+		if len(reply) != 8 {
+			return model.Errorf(model.CodeInternal, "the leader's answer could not be read")
+		}
+		index = binary.BigEndian.Uint64(reply)
+		return nil
+	})
+	return index, err
+}
+
+// leaderRead gives an index that holds everything acknowledged before the
+// call, after making sure that no other leader had been elected by then. The
+// first of a term passes through the log.
+func (g *Group) leaderRead(ctx context.Context) (uint64, error) {
+	term := g.raft.CurrentTerm()
+	if g.raft.State() != raft.Leader {
+		return 0, errNotLeader
+	}
+	if err := g.passBarrier(ctx, term); err != nil {
+		return 0, err
+	}
+	index := g.AppliedIndex()
+	return index, g.confirm(ctx, term)
+}
+
+// serveRead gives a follower a read index.
+func (g *Group) serveRead(ctx context.Context, _ string, body []byte) ([]byte, error) {
+	if len(body) != 8 {
+		return nil, model.Errorf(model.CodeInvalid, "a read takes the applied index in 8 bytes")
+	}
+	index, err := g.leaderReads.join(ctx, g.n)
+	if err != nil {
+		return nil, err
+	}
+	if binary.BigEndian.Uint64(body) < index {
+		g.nudge(index)
+	}
+	return binary.BigEndian.AppendUint64(nil, index), nil
+}
+
+// rounds lets concurrent callers share the work of a round that begins after
+// the last of them has come.
+type rounds struct {
+	run func(ctx context.Context) (uint64, error)
+
+	mu      sync.Mutex
+	next    *round
+	running bool
+}
+
+type round struct {
+	done  chan struct{}
+	index uint64
+	err   error
+}
+
+func (r *rounds) join(ctx context.Context, n *Node) (uint64, error) {
+	r.mu.Lock()
+	if r.next == nil {
+		r.next = &round{done: make(chan struct{})}
+	}
+	my := r.next
+	if !r.running {
+		if r.running = n.background(func() { r.loop(n) }); !r.running {
+			r.mu.Unlock()
+			return 0, unavailable("this node is stopping")
+		}
+	}
+	r.mu.Unlock()
+	select {
+	case <-my.done:
+		return my.index, my.err
+	case <-ctx.Done():
+		return 0, errNoQuorum.WithCause(context.Cause(ctx))
+	}
+}
+
+func (r *rounds) loop(n *Node) {
+	for {
+		r.mu.Lock()
+		my := r.next
+		r.next = nil
+		if my == nil {
+			r.running = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		ctx, cancel := context.WithTimeout(n.ctx, n.o.LeaderWait)
+		my.index, my.err = r.run(ctx)
+		cancel()
+		close(my.done)
+	}
+}
