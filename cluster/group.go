@@ -42,9 +42,12 @@ type Group struct {
 	// started: raft may be asked for its configuration.
 	started atomic.Bool
 
+	asked sync.WaitGroup // requests to raft without an answer so far
+
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when the leader may have changed
 	duties  []Duty
+	closing bool // nothing more is asked of raft
 }
 
 var (
@@ -145,6 +148,10 @@ func rpcTimeout(heartbeat time.Duration) time.Duration { return max(2*time.Secon
 func (g *Group) close() error {
 	var errs []error
 	if g.raft != nil {
+		g.mu.Lock()
+		g.closing = true
+		g.mu.Unlock()
+		g.asked.Wait()
 		errs = append(errs, g.raft.Shutdown().Error())
 	}
 	if g.trans != nil {
@@ -216,6 +223,14 @@ func (g *Group) server(nodeID string) (raft.Server, bool) {
 	return raft.Server{}, false
 }
 
+// Snapshot takes a snapshot now, if there is anything new.
+func (g *Group) Snapshot() error {
+	if err := <-g.ask(func() raft.Future { return g.raft.Snapshot() }); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return fmt.Errorf("snapshot of group %s: %w", g.name, err)
+	}
+	return nil
+}
+
 // Members is how many servers the group has, as this node knows it.
 func (g *Group) Members() int { return len(g.servers()) }
 
@@ -231,8 +246,7 @@ func (g *Group) passBarrier(ctx context.Context, term uint64) error {
 	if g.barrier.Load() == term {
 		return nil
 	}
-	f := g.raft.Barrier(g.n.o.LeaderWait)
-	if err := wait(ctx, f); err != nil {
+	if err := g.wait(ctx, func() raft.Future { return g.raft.Barrier(g.n.o.LeaderWait) }); err != nil {
 		return errNotLeader.WithCause(err)
 	}
 	if g.raft.CurrentTerm() != term {
@@ -242,13 +256,33 @@ func (g *Group) passBarrier(ctx context.Context, term uint64) error {
 	return nil
 }
 
-// wait waits for a raft future or ctx. The future's own end is bounded by the
-// leader lease.
-func wait(ctx context.Context, f raft.Future) error {
+// ask puts a request to raft and delivers its answer. Raft leaves requests that
+// are queued when it shuts down without an answer, so close waits for the
+// answers first: they take no longer than the leader lease.
+func (g *Group) ask(request func() raft.Future) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
+	g.mu.Lock()
+	closing := g.closing
+	if !closing {
+		g.asked.Add(1)
+	}
+	g.mu.Unlock()
+	if closing {
+		done <- raft.ErrNotLeader
+		return done
+	}
+	f := request()
+	go func() {
+		defer g.asked.Done()
+		done <- f.Error()
+	}()
+	return done
+}
+
+// wait asks raft and waits for the answer or ctx.
+func (g *Group) wait(ctx context.Context, request func() raft.Future) error {
 	select {
-	case err := <-done:
+	case err := <-g.ask(request):
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -21,7 +21,7 @@ type Member struct {
 	PeerAddress string `json:"peerAddress"`
 	APIAddress  string `json:"apiAddress"`
 	Leader      bool   `json:"leader"` // of the first group
-	Voter       bool   `json:"voter"`
+	Voter       bool   `json:"voter"`  // in every group
 	// Live: heard from within the lease time.
 	Live     bool `json:"live"`
 	Draining bool `json:"draining"`
@@ -103,7 +103,7 @@ func (n *Node) leaderView(now time.Time) []Member {
 		p := n.heard[id]
 		m := Member{
 			NodeID: id, PeerAddress: string(s.Address), APIAddress: p.report.APIAddress, Leader: id == n.o.NodeID,
-			Voter: s.Suffrage == raft.Voter, Draining: p.report.Draining, Commands: p.report.Commands,
+			Voter: n.votesInAll(s.ID), Draining: p.report.Draining, Commands: p.report.Commands,
 			Live: p.report.ServerID == string(s.ID) && now.Sub(p.at) <= n.o.LeaseTTL,
 		}
 		members = append(members, m)
@@ -131,7 +131,7 @@ func (n *Node) Members() []Member {
 	for _, s := range g.servers() {
 		id := nodeOf(s.ID)
 		if !slices.ContainsFunc(members, func(m Member) bool { return m.NodeID == id }) {
-			members = append(members, Member{NodeID: id, PeerAddress: string(s.Address), Voter: s.Suffrage == raft.Voter})
+			members = append(members, Member{NodeID: id, PeerAddress: string(s.Address), Voter: n.votesInAll(s.ID)})
 		}
 	}
 	for i := range members {

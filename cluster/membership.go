@@ -133,7 +133,7 @@ func (g *Group) admit(r joinRequest) error {
 			return model.Errorf(model.CodeConflict, "node id %s is in use by a node at %s: choose another --node-id, or stop that node first", r.NodeID, old.Address)
 		}
 		g.log.Warn("node comes with an empty disk; its earlier incarnation is taken out", "node", r.NodeID, "old", old.ID, "new", r.ServerID)
-		if err := g.change(g.raft.RemoveServer(old.ID, 0, changeTimeout)); err != nil {
+		if err := g.change(func() raft.Future { return g.raft.RemoveServer(old.ID, 0, changeTimeout) }); err != nil {
 			return err
 		}
 	}
@@ -146,7 +146,9 @@ func (g *Group) admit(r joinRequest) error {
 		return model.Errorf(model.CodeLimit, "the cluster has %d nodes, which is the limit", MaxMembers)
 	}
 	g.log.Info("node joins", "node", r.NodeID, "address", r.PeerAddress)
-	return g.change(g.raft.AddNonvoter(raft.ServerID(r.ServerID), raft.ServerAddress(r.PeerAddress), 0, changeTimeout))
+	return g.change(func() raft.Future {
+		return g.raft.AddNonvoter(raft.ServerID(r.ServerID), raft.ServerAddress(r.PeerAddress), 0, changeTimeout)
+	})
 }
 
 func (n *Node) mayHoldLease(nodeID string) bool {
@@ -159,8 +161,8 @@ func (n *Node) mayHoldLease(nodeID string) bool {
 }
 
 // change waits for a change of the configuration.
-func (g *Group) change(f raft.IndexFuture) error {
-	err := f.Error()
+func (g *Group) change(request func() raft.Future) error {
+	err := <-g.ask(request)
 	switch {
 	case err == nil:
 		g.n.candidatesChanged()
@@ -210,8 +212,9 @@ func (g *Group) expel(nodeID string) error {
 		return model.Errorf(model.CodeNotFound, "the cluster has no node %q", nodeID)
 	}
 	voters, live := 0, 0
+	servers := g.servers()
 	for _, m := range g.n.leaderView(time.Now()) {
-		if m.Voter && m.NodeID != nodeID {
+		if m.NodeID != nodeID && slices.ContainsFunc(servers, func(s raft.Server) bool { return nodeOf(s.ID) == m.NodeID && s.Suffrage == raft.Voter }) {
 			voters++
 			if m.Live {
 				live++
@@ -224,14 +227,57 @@ func (g *Group) expel(nodeID string) error {
 	if s.Suffrage == raft.Voter && (voters == 0 || live < voters/2+1) {
 		return model.Errorf(model.CodeConflict, "without node %s there would be %d live nodes of %d, which is no quorum: start the others or remove dead ones first", nodeID, live, voters)
 	}
+	if err := g.n.releasedElsewhere(s.ID); err != nil {
+		return err
+	}
 	if s.ID == g.self {
-		if err := g.raft.LeadershipTransfer().Error(); err != nil {
+		if err := <-g.ask(g.raft.LeadershipTransfer); err != nil {
 			return errNotLeader.WithCause(err)
 		}
 		return errNotLeader
 	}
 	g.log.Info("node is removed", "node", nodeID)
-	return g.change(g.raft.RemoveServer(s.ID, 0, changeTimeout))
+	return g.change(func() raft.Future { return g.raft.RemoveServer(s.ID, 0, changeTimeout) })
+}
+
+// releasedElsewhere returns nil when the other groups can do without a server
+// that the first group is about to remove, also when it ends at once: it leads
+// none of them, and the others have their votes. What is missing is on its way
+// and worth waiting for.
+//
+// INV member-3: a node is taken out only when every group keeps a quorum.
+func (n *Node) releasedElsewhere(id raft.ServerID) error {
+	want := n.groups[0].servers()
+	for _, g := range n.groups[1:] {
+		if leader, ok := g.Leader(); !ok {
+			return unavailable("group " + g.name + " has no leader, so it cannot let go of the node")
+		} else if leader == nodeOf(id) {
+			ctx, cancel := context.WithTimeout(n.ctx, changeTimeout)
+			err := n.TransferLeadership(ctx, g.name)
+			cancel()
+			if err != nil && model.CodeOf(err) != model.CodeConflict {
+				return errNotLeader.WithCause(err)
+			}
+			return unavailable("the node leads group " + g.name + " and has to hand it over first")
+		}
+		have := g.servers()
+		for _, w := range want {
+			if w.ID != id && w.Suffrage == raft.Voter && !votes(have, w.ID) {
+				return unavailable("node " + nodeOf(w.ID) + " has no vote in group " + g.name + " yet")
+			}
+		}
+	}
+	return nil
+}
+
+func votes(servers []raft.Server, id raft.ServerID) bool {
+	return slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == id && s.Suffrage == raft.Voter })
+}
+
+// votesInAll reports whether a server has its vote in every group, as far as
+// this node knows.
+func (n *Node) votesInAll(id raft.ServerID) bool {
+	return !slices.ContainsFunc(n.groups, func(g *Group) bool { return !votes(g.servers(), id) })
 }
 
 // TransferLeadership has another node lead the group, asked at any node.
@@ -263,7 +309,7 @@ func (g *Group) handOver() error {
 	if !others {
 		return model.Errorf(model.CodeConflict, "there is no other node that could lead")
 	}
-	if err := g.raft.LeadershipTransfer().Error(); err != nil {
+	if err := <-g.ask(g.raft.LeadershipTransfer); err != nil {
 		return errNotLeader.WithCause(err)
 	}
 	return nil
@@ -331,13 +377,13 @@ func (g *Group) reconcile(ctx context.Context) error {
 			if slices.ContainsFunc(first.servers(), func(w raft.Server) bool { return w.ID == s.ID }) {
 				return nil
 			}
-			return g.change(g.raft.RemoveServer(s.ID, 0, changeTimeout))
+			return g.change(func() raft.Future { return g.raft.RemoveServer(s.ID, 0, changeTimeout) })
 		}
 		for _, w := range want {
 			i := slices.IndexFunc(have, func(s raft.Server) bool { return s.ID == w.ID })
 			switch {
 			case i < 0:
-				return g.change(g.raft.AddNonvoter(w.ID, w.Address, 0, changeTimeout))
+				return g.change(func() raft.Future { return g.raft.AddNonvoter(w.ID, w.Address, 0, changeTimeout) })
 			case have[i].Address != w.Address:
 				return g.readdress(have[i], w.Address)
 			}
@@ -368,7 +414,7 @@ func (g *Group) promote(have []raft.Server) error {
 		}
 		if s.Suffrage != raft.Voter && p.report.Applied[g.name]+promoteLag >= commit && p.report.Applied[g.name] > 0 {
 			g.log.Info("node has caught up and gets its vote", "node", nodeOf(s.ID))
-			return g.change(g.raft.AddVoter(s.ID, s.Address, 0, changeTimeout))
+			return g.change(func() raft.Future { return g.raft.AddVoter(s.ID, s.Address, 0, changeTimeout) })
 		}
 	}
 	return nil
@@ -377,7 +423,7 @@ func (g *Group) promote(have []raft.Server) error {
 func (g *Group) readdress(s raft.Server, addr raft.ServerAddress) error {
 	g.log.Info("node has a new address", "node", nodeOf(s.ID), "old", s.Address, "new", addr)
 	if s.Suffrage == raft.Voter {
-		return g.change(g.raft.AddVoter(s.ID, addr, 0, changeTimeout))
+		return g.change(func() raft.Future { return g.raft.AddVoter(s.ID, addr, 0, changeTimeout) })
 	}
-	return g.change(g.raft.AddNonvoter(s.ID, addr, 0, changeTimeout))
+	return g.change(func() raft.Future { return g.raft.AddNonvoter(s.ID, addr, 0, changeTimeout) })
 }

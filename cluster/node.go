@@ -44,8 +44,8 @@ type Node struct {
 	view     view            // what the leader last told
 	leaseEnd time.Time
 	draining bool
-	refused  int // answers in a row that say this node is not a member
-	wasIn    bool // this node was a member for sure
+	refused  int           // answers in a row that say this node is not a member
+	wasIn    bool          // this node was a member for sure
 	changed  chan struct{} // closed and replaced when view changes
 	memberCh chan struct{} // has a value when the candidates may have changed
 }

@@ -231,6 +231,28 @@ func TestCluster_removed(t *testing.T) {
 	})
 }
 
+// TestCluster_shrinksToOne: INV member-3, every group goes on when the node
+// that led them all is taken out of a cluster of two and ends.
+func TestCluster_shrinksToOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 2, clustertest.Options{})
+		gone := s.WaitLeader("config")
+		rest := map[string]string{"n1": "n2", "n2": "n1"}[gone]
+		if err := s.Node(rest).RemoveNode(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ended(gone); err == nil {
+			t.Error("Run of the removed node returned nil")
+		}
+		s.Crash(gone)
+		s.WaitVoters(1)
+		s.propose(rest, "config", "x")
+		s.propose(rest, "events", "y")
+		s.Close()
+	})
+}
+
 // TestCluster_wiped: INV member-1, a node that lost its disk comes back as
 // another server under the same id.
 func TestCluster_wiped(t *testing.T) {

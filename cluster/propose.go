@@ -118,8 +118,11 @@ func (g *Group) tryPropose(ctx context.Context, cmd []byte) (outcome, error) {
 // apply proposes to the local raft.
 func (g *Group) apply(ctx context.Context, cmd []byte) (outcome, error) {
 	begin := time.Now()
-	f := g.raft.ApplyLog(raft.Log{Data: cmd}, g.n.o.LeaderWait)
-	err := wait(ctx, f)
+	var f raft.ApplyFuture
+	err := g.wait(ctx, func() raft.Future {
+		f = g.raft.ApplyLog(raft.Log{Data: cmd}, g.n.o.LeaderWait)
+		return f
+	})
 	switch {
 	case err == nil:
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
@@ -164,9 +167,9 @@ func (g *Group) nudge(index uint64) {
 	if g.raft.LastIndex() > index || !g.nudging.CompareAndSwap(false, true) {
 		return
 	}
-	f := g.raft.Barrier(g.n.o.LeaderWait)
+	done := g.ask(func() raft.Future { return g.raft.Barrier(g.n.o.LeaderWait) })
 	g.n.background(func() {
-		_ = f.Error() // without the nudge they learn it a little later
+		<-done // without the nudge they learn it a little later
 		g.nudging.Store(false)
 	})
 }

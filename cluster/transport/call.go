@@ -188,4 +188,3 @@ func cutPrefix(path string) (string, bool) {
 	}
 	return path[len(pathPrefix):], true
 }
-
