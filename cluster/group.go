@@ -92,7 +92,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	conf.NoLegacyTelemetry = true
 	conf.ShutdownOnRemove = false // Run ends with ErrRemoved
 	if spec.DurableFSM {
-		if conf.NoSnapshotRestoreOnStart, err = skipRestore(spec.FSM.(durable), g.stores); err != nil { //nolint:errcheck,forcetypeassert // Options.validate has checked it
+		if conf.NoSnapshotRestoreOnStart, err = skipRestore(spec.FSM.(durable), g.stores); err != nil { //nolint:forcetypeassert // Options.validate has checked it
 			return nil, err
 		}
 	}

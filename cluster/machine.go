@@ -177,12 +177,12 @@ type waiter struct {
 
 type waiterHeap []waiter
 
-func (h waiterHeap) Len() int           { return len(h) }
-func (h waiterHeap) Less(i, j int) bool { return h[i].index < h[j].index }
-func (h waiterHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *waiterHeap) Len() int           { return len(*h) }
+func (h *waiterHeap) Less(i, j int) bool { return (*h)[i].index < (*h)[j].index }
+func (h *waiterHeap) Swap(i, j int)      { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
 
 // Push adds a waiter.
-func (h *waiterHeap) Push(x any) { *h = append(*h, x.(waiter)) } //nolint:errcheck,forcetypeassert // only waiters are pushed
+func (h *waiterHeap) Push(x any) { *h = append(*h, x.(waiter)) } //nolint:forcetypeassert // only waiters are pushed
 
 // Pop removes the last.
 func (h *waiterHeap) Pop() any {
@@ -216,7 +216,7 @@ func (w *indexWaiter) set(to uint64) {
 
 func (w *indexWaiter) release() {
 	for len(w.waiters) > 0 && w.waiters[0].index <= w.at {
-		close(heap.Pop(&w.waiters).(waiter).ch) //nolint:errcheck,forcetypeassert // only waiters are pushed
+		close(heap.Pop(&w.waiters).(waiter).ch) //nolint:forcetypeassert // only waiters are pushed
 	}
 }
 

@@ -119,7 +119,7 @@ func (n *Node) Members() []Member {
 	g := n.groups[0]
 	leader, known := g.Leader()
 	var members []Member
-	fresh := false
+	var fresh bool
 	if known && leader == n.o.NodeID {
 		members, fresh = n.leaderView(time.Now()), true
 	} else {

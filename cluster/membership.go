@@ -65,7 +65,7 @@ func (n *Node) join(ctx context.Context, fail context.CancelCauseFunc) {
 		callCtx, cancel := context.WithTimeout(ctx, 2*changeTimeout)
 		_, err := n.trans.QueryAddr(callCtx, addr, methodJoin, body)
 		cancel()
-		switch model.CodeOf(err) {
+		switch model.CodeOf(err) { //nolint:exhaustive // everything else is worth another try
 		case "":
 			refused = 0
 			n.log.Info("the cluster took this node in; waiting for its log", "through", addr)

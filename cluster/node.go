@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -153,8 +154,8 @@ func (n *Node) Close() error {
 	n.life.Unlock()
 	n.cancel()
 	var errs []error
-	for i := len(n.groups) - 1; i >= 0; i-- {
-		errs = append(errs, n.groups[i].close())
+	for _, g := range slices.Backward(n.groups) {
+		errs = append(errs, g.close())
 	}
 	if n.trans != nil {
 		errs = append(errs, n.trans.Close())
@@ -228,7 +229,7 @@ func (g *Group) catchUp(ctx context.Context) {
 			g.n.reportNow()
 			return
 		}
-		sleep(ctx, retryMax)
+		sleep(ctx, lastRetry)
 	}
 }
 

@@ -78,10 +78,10 @@ type sim struct {
 	fs map[string]map[string]*ledger
 }
 
-func newSim(t *testing.T, nodes int, o clustertest.Options) *sim {
+func newSim(t *testing.T, nodes int) *sim {
 	t.Helper()
 	s := &sim{t: t, fs: map[string]map[string]*ledger{}}
-	o.Nodes = nodes
+	o := clustertest.Options{Nodes: nodes}
 	o.Groups = func(id string) []cluster.GroupSpec {
 		a, b := &ledger{}, &ledger{}
 		s.mu.Lock()
@@ -93,10 +93,11 @@ func newSim(t *testing.T, nodes int, o clustertest.Options) *sim {
 	return s
 }
 
-func (s *sim) ledger(id, group string) *ledger {
+// ledger is the state machine of the first group.
+func (s *sim) ledger(id string) *ledger {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fs[id][group]
+	return s.fs[id]["config"]
 }
 
 func (s *sim) propose(id, group, cmd string) {
@@ -111,7 +112,7 @@ func (s *sim) propose(id, group, cmd string) {
 func TestCluster_anyNodeProposesAndReads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 3, clustertest.Options{})
+		s := newSim(t, 3)
 		want := 0
 		for round := range 3 {
 			for _, writer := range s.Running() {
@@ -123,7 +124,7 @@ func TestCluster_anyNodeProposesAndReads(t *testing.T) {
 					if err := s.Node(reader).Group("config").Linearize(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-					if got := s.ledger(reader, "config").list(); len(got) != want {
+					if got := s.ledger(reader).list(); len(got) != want {
 						t.Fatalf("%s reads %v after %d acknowledged writes", reader, got, want)
 					}
 				}
@@ -142,7 +143,7 @@ func TestCluster_anyNodeProposesAndReads(t *testing.T) {
 func TestCluster_leaderCrash(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 3, clustertest.Options{})
+		s := newSim(t, 3)
 		s.propose("n1", "config", "before")
 		old := s.WaitLeader("config")
 		s.Crash(old)
@@ -157,7 +158,7 @@ func TestCluster_leaderCrash(t *testing.T) {
 		if err := s.Node(old).Group("config").Linearize(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.ledger(old, "config").list(); len(got) != 2 || got[0] != "before" || got[1] != "after" {
+		if got := s.ledger(old).list(); len(got) != 2 || got[0] != "before" || got[1] != "after" {
 			t.Errorf("the node that came back has %v", got)
 		}
 		s.Close()
@@ -169,7 +170,7 @@ func TestCluster_leaderCrash(t *testing.T) {
 func TestCluster_minority(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 3, clustertest.Options{})
+		s := newSim(t, 3)
 		s.propose("n1", "config", "x")
 		s.Net.Isolate("n1", s.Running()...)
 		s.Wait("n1 lost the leader", func() bool {
@@ -190,7 +191,7 @@ func TestCluster_minority(t *testing.T) {
 		s.Net.Heal()
 		s.WaitVoters(3)
 		s.propose("n1", "config", "last")
-		if got := s.ledger("n1", "config").list(); fmt.Sprint(got) != "[x z last]" {
+		if got := s.ledger("n1").list(); fmt.Sprint(got) != "[x z last]" {
 			t.Errorf("n1 has %v", got)
 		}
 		s.Close()
@@ -202,7 +203,7 @@ func TestCluster_minority(t *testing.T) {
 func TestCluster_removed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 3, clustertest.Options{})
+		s := newSim(t, 3)
 		gone := s.WaitLeader("config")
 		var asked string
 		for _, id := range s.Running() {
@@ -236,7 +237,7 @@ func TestCluster_removed(t *testing.T) {
 func TestCluster_shrinksToOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 2, clustertest.Options{})
+		s := newSim(t, 2)
 		gone := s.WaitLeader("config")
 		rest := map[string]string{"n1": "n2", "n2": "n1"}[gone]
 		if err := s.Node(rest).RemoveNode(t.Context(), gone); err != nil {
@@ -258,7 +259,7 @@ func TestCluster_shrinksToOne(t *testing.T) {
 func TestCluster_wiped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 3, clustertest.Options{})
+		s := newSim(t, 3)
 		s.propose("n1", "config", "x")
 		s.Crash("n3")
 		s.Wipe("n3")
@@ -267,7 +268,7 @@ func TestCluster_wiped(t *testing.T) {
 		if err := s.Node("n3").Group("config").Linearize(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.ledger("n3", "config").list(); len(got) != 1 {
+		if got := s.ledger("n3").list(); len(got) != 1 {
 			t.Errorf("the new disk has %v", got)
 		}
 		s.Close()
@@ -278,7 +279,7 @@ func TestCluster_wiped(t *testing.T) {
 func TestCluster_removeRefusedWithoutQuorum(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 3, clustertest.Options{})
+		s := newSim(t, 3)
 		leader := s.WaitLeader("config")
 		var others []string
 		for _, id := range s.Running() {
@@ -311,7 +312,7 @@ func TestCluster_removeRefusedWithoutQuorum(t *testing.T) {
 func TestCluster_transfer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 3, clustertest.Options{})
+		s := newSim(t, 3)
 		for _, asked := range s.Running() {
 			old := s.WaitLeader("config")
 			if err := s.Node(asked).TransferLeadership(t.Context(), "config"); err != nil {

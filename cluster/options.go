@@ -108,7 +108,7 @@ var nodeIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 func (o *Options) validate() error {
 	if !nodeIDPattern.MatchString(o.NodeID) {
-		return fmt.Errorf("node id %q must have 1 to 64 of A-Z a-z 0-9 - _ .", o.NodeID)
+		return fmt.Errorf("node id %q must be 1 to 64 characters of A-Z a-z 0-9 . - _", o.NodeID)
 	}
 	if o.PeerListen == "" {
 		return errors.New("a peer address to listen on is required")

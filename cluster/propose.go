@@ -17,8 +17,8 @@ const (
 	methodPropose = "propose/"
 	methodRead    = "read/"
 
-	retryMin = 20 * time.Millisecond
-	retryMax = 250 * time.Millisecond
+	firstRetry = 20 * time.Millisecond
+	lastRetry  = 250 * time.Millisecond
 
 	frameOK    byte = 0
 	frameError byte = 1
@@ -64,7 +64,7 @@ func (g *Group) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error)
 func (g *Group) untilLeader(ctx context.Context, try func() error) error {
 	giveUp := time.NewTimer(g.n.o.LeaderWait)
 	defer giveUp.Stop()
-	delay := retryMin
+	delay := firstRetry
 	for {
 		changed := g.LeaderChanged()
 		err := try()
@@ -92,7 +92,7 @@ func (g *Group) untilLeader(ctx context.Context, try func() error) error {
 			return e
 		}
 		again.Stop()
-		delay = min(2*delay, retryMax)
+		delay = min(2*delay, lastRetry)
 	}
 }
 
@@ -169,7 +169,9 @@ func (g *Group) nudge(index uint64) {
 	}
 	done := g.ask(func() raft.Future { return g.raft.Barrier(g.n.o.LeaderWait) })
 	g.n.background(func() {
-		<-done // without the nudge they learn it a little later
+		if err := <-done; err != nil { // they learn it a little later
+			g.log.Trace("no nudge", "error", err)
+		}
 		g.nudging.Store(false)
 	})
 }

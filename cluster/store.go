@@ -68,7 +68,7 @@ func openStores(dir, kind string, log hclog.Logger) (Stores, error) {
 // with a memory it lost.
 func loadIncarnation(dir string) (string, error) {
 	path := filepath.Join(dir, incarnationFile)
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //nolint:gosec // the data directory is the operator's
 	if err == nil {
 		s := strings.TrimSpace(string(b))
 		if raw, err := hex.DecodeString(s); err != nil || len(raw) != 8 {

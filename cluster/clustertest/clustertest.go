@@ -189,7 +189,7 @@ const waitLimit = time.Minute
 // Wait asks every 10 ms of virtual time until ok.
 func (c *Cluster) Wait(what string, ok func() bool) {
 	c.tb.Helper()
-	for begin := time.Now(); !ok(); time.Sleep(10 * time.Millisecond) {
+	for begin := time.Now(); !ok(); time.Sleep(10 * time.Millisecond) { //nolint:forbidigo // virtual time
 		if time.Since(begin) > waitLimit {
 			c.tb.Fatalf("not within %s: %s", waitLimit, what)
 		}

@@ -327,7 +327,7 @@ func (t *Transport) route(raw net.Conn) {
 // of the group and the id of the server it is meant for, each after its length.
 func readPrefix(c net.Conn) (kind byte, group, target string, err error) {
 	var b [1]byte
-	if _, err = readFull(c, b[:]); err != nil {
+	if err = readFull(c, b[:]); err != nil {
 		return 0, "", "", err
 	}
 	switch kind = b[0]; kind {
@@ -348,30 +348,26 @@ func readPrefix(c net.Conn) (kind byte, group, target string, err error) {
 
 func readString(c net.Conn, limit int) (string, error) {
 	var n [1]byte
-	if _, err := readFull(c, n[:]); err != nil {
+	if err := readFull(c, n[:]); err != nil {
 		return "", err
 	}
 	if int(n[0]) > limit {
 		return "", fmt.Errorf("%d bytes are over the limit of %d", n[0], limit)
 	}
 	b := make([]byte, n[0])
-	_, err := readFull(c, b)
+	err := readFull(c, b)
 	return string(b), err
 }
 
-func readFull(c net.Conn, b []byte) (int, error) {
-	n := 0
-	for n < len(b) {
+// readFull is io.ReadFull without its io.ErrUnexpectedEOF.
+func readFull(c net.Conn, b []byte) error {
+	for n := 0; n < len(b); {
 		m, err := c.Read(b[n:])
-		n += m
-		if n == len(b) {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
+		if n += m; n < len(b) && err != nil {
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // dial connects to addr and says what the connection is for.
@@ -419,7 +415,7 @@ func (t *Transport) Raft(group string) (raft.StreamLayer, error) {
 	if !ok {
 		return nil, fmt.Errorf("transport: no raft group %q", group)
 	}
-	return &stream{listener: ln, t: t, prefix: append([]byte{kindRaft, byte(len(group))}, group...)}, nil
+	return &stream{listener: ln, t: t, prefix: append([]byte{kindRaft, byte(len(group))}, group...)}, nil //nolint:gosec // MaxGroupName bounds it
 }
 
 type stream struct {
@@ -443,7 +439,7 @@ func (s *stream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn,
 	if len(target) > MaxServerID {
 		return nil, fmt.Errorf("server id %q is longer than %d bytes", target, MaxServerID)
 	}
-	prefix := append(slices.Clone(s.prefix), byte(len(target)))
+	prefix := append(slices.Clone(s.prefix), byte(len(target))) //nolint:gosec // bounded above
 	return s.t.dial(ctx, host, append(prefix, target...))
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -213,10 +214,8 @@ func members(raw []byte, at string, take func(name string, value []byte) (known 
 		s.space()
 		from = s.i
 		s.skip(len(raw))
-		for _, n := range seen {
-			if n == name {
-				return &Error{Pointer: at + "/" + shownName(name), Reason: "is given twice"}
-			}
+		if slices.Contains(seen, name) {
+			return &Error{Pointer: at + "/" + shownName(name), Reason: "is given twice"}
 		}
 		seen = append(seen, name)
 		known, err := take(name, raw[from:s.i])

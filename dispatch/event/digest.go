@@ -23,8 +23,8 @@ func Digest(e *Event) (sum [32]byte) {
 	}
 	var at []byte
 	if !e.OccurredAt.IsZero() {
-		at = binary.BigEndian.AppendUint64(at, uint64(e.OccurredAt.Unix())) //nolint:gosec // any bits will do
-		at = binary.BigEndian.AppendUint32(at, uint32(e.OccurredAt.Nanosecond()))
+		at = binary.BigEndian.AppendUint64(at, uint64(e.OccurredAt.Unix()))       //nolint:gosec // any bits will do
+		at = binary.BigEndian.AppendUint32(at, uint32(e.OccurredAt.Nanosecond())) //nolint:gosec // below 1e9
 	}
 	digestBytes(h, at)
 	webhook := "none"

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 )
@@ -191,12 +192,10 @@ func (s *scanner) number() scanResult {
 
 // unquote decodes a string that text has moved over.
 func unquote(raw []byte) string {
-	for _, c := range raw {
-		if c == '\\' {
-			var out string
-			_ = json.Unmarshal(raw, &out) // checked by text: cannot fail
-			return out
-		}
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		var out string
+		_ = json.Unmarshal(raw, &out) // checked by text: cannot fail
+		return out
 	}
 	return string(raw[1 : len(raw)-1])
 }

@@ -23,7 +23,7 @@ func Of(account, destination string) int {
 	for i := range len(destination) {
 		h = (h ^ uint64(destination[i])) * prime
 	}
-	return int((h ^ h>>32) % model.Partitions) //nolint:gosec // below 64
+	return int((h ^ h>>32) % model.Partitions)
 }
 
 // Member is a node as the leader sees it.

@@ -18,13 +18,13 @@ func TestOfIsFrozen(t *testing.T) {
 		account, destination string
 		want                 int
 	}{
-		{"", "", 0},
-		{"default", "p:orders", 0},
-		{"default", "p:a", 0},
-		{"acme", "u:https://example.com/hook", 0},
+		{"", "", 19},
+		{"default", "p:orders", 51},
+		{"default", "p:a", 40},
+		{"acme", "u:https://example.com/hook", 47},
 		{"acme", "p:ünïcode", 0},
-		{"a", "bc", 0},
-		{"ab", "c", 0},
+		{"a", "bc", 33},
+		{"ab", "c", 36},
 	} {
 		if got := Of(c.account, c.destination); got != c.want {
 			t.Errorf("Of(%q, %q) = %d, want %d", c.account, c.destination, got, c.want)

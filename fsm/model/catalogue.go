@@ -81,7 +81,8 @@ func buildCatalogue(rows []struct {
 	name        string
 	formatAware bool
 	events      string
-}) []Channel {
+},
+) []Channel {
 	cs := make([]Channel, len(rows))
 	for i, r := range rows {
 		cs[i] = Channel{Name: r.name, FormatAware: r.formatAware, Events: strings.Fields(r.events)}

@@ -147,11 +147,16 @@ const (
 	DefaultMaxBucketSize    = 100
 	DefaultContentType      = "application/json"
 
-	MinMaxBucketSize, MaxMaxBucketSize       = 1, 2000
-	MinWindowSize, MaxWindowSize             = 20, 10000
-	MinConnectTimeoutMs, MaxConnectTimeoutMs = 300, 30000
-	MinReadTimeoutMs, MaxReadTimeoutMs       = 1000, 90000
-	MinRateLimit, MaxRateLimit               = 1, 5000
+	MinMaxBucketSize    = 1
+	MaxMaxBucketSize    = 2000
+	MinWindowSize       = 20
+	MaxWindowSize       = 10000
+	MinConnectTimeoutMs = 300
+	MaxConnectTimeoutMs = 30000
+	MinReadTimeoutMs    = 1000
+	MaxReadTimeoutMs    = 90000
+	MinRateLimit        = 1
+	MaxRateLimit        = 5000
 )
 
 // Ordering says what order the deliveries of a profile keep. Addition of ours.

@@ -37,7 +37,7 @@ func (s Scope) Allows(have []Scope) bool {
 	if slices.Contains(have, s) {
 		return true
 	}
-	switch s {
+	switch s { //nolint:exhaustive // the others are included in none
 	case ScopeSubscriptionsRead:
 		return slices.Contains(have, ScopeSubscriptionsManage)
 	case ScopeAccountsManage, ScopeAuditRead:

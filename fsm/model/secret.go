@@ -18,7 +18,7 @@ const redacted = "[redacted]"
 type Secret struct{ clear string }
 
 // NewSecret wraps a clear-text value.
-func NewSecret(clear string) Secret { return Secret{clear: clear} }
+func NewSecret(value string) Secret { return Secret{clear: value} }
 
 // Reveal returns the clear text. Call it where the value is used (sealing,
 // signing, an Authorization header) and nowhere else.
