@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 )
 
 const (
@@ -51,15 +50,12 @@ func openStores(dir, kind string, log hclog.Logger) (Stores, error) {
 		if err := os.MkdirAll(walDir, 0o700); err != nil {
 			return Stores{}, errors.Join(fmt.Errorf("make log directory: %w", err), stable.Close())
 		}
-		// The log does not close the store of its metadata, and would wait for
-		// its lock for ever when it is opened again.
-		meta := &metadb.BoltMetaDB{}
-		w, err := wal.Open(walDir, wal.WithMetaStore(meta), wal.WithLogger(log.Named("wal")))
+		w, err := wal.Open(walDir, wal.WithLogger(log.Named("wal")))
 		if err != nil {
-			return Stores{}, errors.Join(fmt.Errorf("open log in %s: %w", walDir, err), meta.Close(), stable.Close())
+			return Stores{}, errors.Join(fmt.Errorf("open log in %s: %w", walDir, err), stable.Close())
 		}
 		logs = w
-		s.Close = func() error { return errors.Join(w.Close(), meta.Close(), stable.Close()) }
+		s.Close = func() error { return errors.Join(w.Close(), stable.Close()) }
 	}
 	if s.Log, err = raft.NewLogCache(logCacheEntries, logs); err != nil {
 		return Stores{}, errors.Join(err, s.Close())
