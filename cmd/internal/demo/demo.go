@@ -341,6 +341,11 @@ func (d *show) tell(ctx context.Context, hook *receiver, settings []setting, byC
 	clients := make([]*rest.Client, len(d.nodes))
 	for i, n := range d.nodes {
 		clients[i] = n.rest
+		// A node matches with what it has applied, which may be some
+		// milliseconds behind. After a read that is current, it is not.
+		if err := n.rest.JSON(ctx, http.MethodGet, "/subscriptions/1/profiles?size=1", nil, nil); err != nil {
+			return err
+		}
 	}
 	d.out.printf("  %s posted; this is what arrives:\n", plural(len(ss), "event"))
 	if err := post(ctx, clients, hook, ss); err != nil {
