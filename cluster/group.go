@@ -32,8 +32,8 @@ type Group struct {
 	// barrier is the last term of which this node, as its leader, has applied
 	// every entry of earlier terms.
 	barrier     atomic.Uint64
-	nudging     atomic.Bool
 	caughtUp    atomic.Bool
+	hints       *hints
 	leaderReads rounds
 	reads       rounds
 	// config keeps membership changes of this leader one after another.
@@ -67,6 +67,8 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 		machine: newMachine(spec.FSM, spec.DurableFSM), metrics: n.metrics.group(spec.Name),
 	}
 	g.leaderReads.run, g.reads.run = g.leaderRead, g.read
+	g.hints = newHints(g)
+	g.machine.committed = g.hints.committed
 	if n.o.Stores != nil {
 		g.stores, err = n.o.Stores(spec.Name)
 	} else {
@@ -88,7 +90,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	conf.CommitTimeout = n.o.CommitTimeout
 	conf.MaxAppendEntries, conf.BatchApplyCh = maxAppendEntries, true
 	conf.SnapshotThreshold, conf.SnapshotInterval, conf.TrailingLogs = spec.SnapshotThreshold, spec.SnapshotInterval, spec.TrailingLogs
-	conf.Logger = log.Named("raft")
+	conf.Logger = raftLogger{log.Named("raft")}
 	conf.NoLegacyTelemetry = true
 	conf.ShutdownOnRemove = false // Run ends with ErrRemoved
 	if spec.DurableFSM {

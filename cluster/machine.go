@@ -28,6 +28,9 @@ type machine struct {
 	inner   raft.FSM
 	batch   raft.BatchingFSM // inner, when it takes batches
 	applied indexWaiter
+	// committed is told of every batch before it is applied: that it is handed
+	// over means that it is committed.
+	committed func(index, term uint64)
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -55,6 +58,8 @@ func (m *machine) ApplyBatch(ls []*raft.Log) []any {
 	if len(commands) == 0 {
 		return make([]any, len(ls))
 	}
+	last := commands[len(commands)-1]
+	m.committed(last.Index, last.Term)
 	var answers []any
 	if m.batch != nil {
 		answers = m.batch.ApplyBatch(commands)
@@ -66,7 +71,7 @@ func (m *machine) ApplyBatch(ls []*raft.Log) []any {
 			answers = append(answers, m.inner.Apply(l))
 		}
 	}
-	m.applied.advance(commands[len(commands)-1].Index)
+	m.applied.advance(last.Index)
 	if len(commands) == len(ls) {
 		return answers
 	}

@@ -131,9 +131,6 @@ func (g *Group) apply(ctx context.Context, cmd []byte) (outcome, error) {
 		return outcome{}, model.Errorf(model.CodeUnknownOutcome, "the outcome of the change is not known; it may be repeated with the same id").WithCause(err)
 	}
 	g.metrics.commit.Observe(time.Since(begin).Seconds())
-	if g == g.n.groups[0] {
-		g.nudge(f.Index()) // the other nodes match events with it
-	}
 	o := outcome{index: f.Index()}
 	switch r := f.Response().(type) {
 	case nil:
@@ -159,24 +156,8 @@ func (g *Group) servePropose(ctx context.Context, _ string, cmd []byte) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	g.nudge(o.index)
+	g.hints.tell() // the caller waits for its own state
 	return encodeOutcome(o), nil
-}
-
-// nudge lets followers learn the commit index now. Raft tells them with the
-// next entry or after CommitTimeout; a follower that waits for its own write
-// should not wait for that, so without a next entry one is made.
-func (g *Group) nudge(index uint64) {
-	if len(g.servers()) == 1 || g.raft.LastIndex() > index || !g.nudging.CompareAndSwap(false, true) {
-		return
-	}
-	done := g.ask(func() raft.Future { return g.raft.Barrier(g.n.o.LeaderWait) })
-	g.n.background(func() {
-		if err := <-done; err != nil { // they learn it a little later
-			g.log.Trace("no nudge", "error", err)
-		}
-		g.nudging.Store(false)
-	})
 }
 
 func encodeOutcome(o outcome) []byte {
