@@ -1,0 +1,70 @@
+package webhook
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// INV webhook-7: an error's own text, which may hold addresses, is never shown.
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	const leak = "10.9.8.7"
+	op := func(err error) error { return &net.OpError{Op: leak, Err: err} }
+	for _, tt := range []struct {
+		err  error
+		at   stage
+		want string
+	}{
+		{op(syscall.ECONNREFUSED), connecting, "connection refused"},
+		{op(syscall.EHOSTUNREACH), connecting, "the host cannot be reached"},
+		{op(syscall.EPIPE), waiting, "connection reset by the receiver"},
+		{op(syscall.ECONNABORTED), reading, "connection reset by the receiver"},
+		{op(os.ErrDeadlineExceeded), connecting, "timeout while connecting"},
+		{op(os.ErrDeadlineExceeded), waiting, "timeout while waiting for an answer"},
+		{op(context.DeadlineExceeded), reading, "timeout while reading the answer"},
+		{op(io.EOF), connecting, "connection closed by the receiver"},
+		{io.ErrUnexpectedEOF, waiting, "connection closed by the receiver before it answered"},
+		{net.ErrClosed, reading, "connection closed by the receiver in the middle of the answer"},
+		{errors.New(leak), connecting, "connection failed"},
+		{errors.New(leak), waiting, "connection closed by the receiver before it answered"},
+		{errors.New(leak), reading, "the answer is not valid HTTP, or its headers exceed 32 KiB"},
+		{x509.HostnameError{Host: leak, Certificate: &x509.Certificate{DNSNames: []string{leak}}}, connecting, "TLS: the certificate of the receiver is for another host name"},
+		{fmt.Errorf("%s: %w", leak, errNoAnswer), connecting, "timeout while waiting for an answer"},
+	} {
+		f := describe(t.Context(), tt.err, tt.at)
+		if f.text != tt.want || f.Error() != f.text || f.class != ClassTemporary || strings.Contains(f.text, leak) {
+			t.Errorf("%v at %d: %q, want %q", tt.err, tt.at, f.text, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{op(io.EOF), "TLS: the handshake failed: connection closed by the receiver"},
+		{op(syscall.ECONNRESET), "TLS: the handshake failed: connection reset by the receiver"},
+		{errors.New(leak), "TLS: the handshake failed: no enabled version or algorithm in common, or an answer that is not valid"},
+		{x509.UnknownAuthorityError{}, "TLS: the certificate of the receiver is signed by an unknown authority"},
+	} {
+		if f := describeHandshake(t.Context(), tt.err); f.text != tt.want || f.hint == "" {
+			t.Errorf("%v: %q, %q; want %q", tt.err, f.text, f.hint, tt.want)
+		}
+	}
+	ended, cancel := context.WithCancelCause(t.Context())
+	cancel(errTooLong)
+	if f := describeHandshake(ended, errors.New(leak)); f != errTooLong {
+		t.Errorf("after the end: %q", f.text)
+	}
+	cancelled, stop := context.WithCancel(t.Context())
+	stop()
+	if f := describe(cancelled, nil, waiting); f != errCutOff {
+		t.Errorf("after the cancellation: %q", f.text)
+	}
+}
