@@ -147,25 +147,23 @@ func TestChaosFailover(t *testing.T) {
 		"subscriptionId": "dlr", "events": []string{"DELIVERY"},
 		"profile": map[string]any{"profileId": "hook", "webhook": map[string]any{"notifyUrl": recv.url}},
 	}
-	if _, err := c.call(ctx, http.MethodPost, c.nodes[0].api, "/subscriptions/1/subscription/SMS", create, nil); err != nil {
+	if err := c.call(ctx, http.MethodPost, c.nodes[0].api, "/subscriptions/1/subscription/SMS", create, nil); err != nil {
 		t.Fatal(err)
 	}
 	config := map[string]any{"profileId": "register", "webhook": map[string]any{"notifyUrl": recv.url}}
-	if _, err := c.call(ctx, http.MethodPost, c.nodes[0].api, "/subscriptions/1/profiles", config, nil); err != nil {
+	if err := c.call(ctx, http.MethodPost, c.nodes[0].api, "/subscriptions/1/profiles", config, nil); err != nil {
 		t.Fatal(err)
 	}
 
 	writes := &load{c: c, name: "config", unique: true, write: func(ctx context.Context, p *process, n int) error {
-		_, err := c.call(ctx, http.MethodPut, p.api, "/subscriptions/1/profiles/register",
+		return c.call(ctx, http.MethodPut, p.api, "/subscriptions/1/profiles/register",
 			map[string]any{"headers": map[string]string{"X-N": strconv.Itoa(n)}}, nil)
-		return err
 	}}
 	events := &load{c: c, name: "events", write: func(ctx context.Context, p *process, n int) error {
 		id := fmt.Sprintf("m-%d", n)
-		_, err := c.call(ctx, http.MethodPost, p.api, "/events/1/events", map[string]any{
+		return c.call(ctx, http.MethodPost, p.api, "/events/1/events", map[string]any{
 			"eventId": id, "channel": "SMS", "event": "DELIVERY", "payload": map[string]any{"messageId": id},
 		}, nil)
-		return err
 	}}
 	loadCtx, stopLoad := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -214,7 +212,7 @@ func TestChaosFailover(t *testing.T) {
 	var got struct {
 		Headers map[string]string `json:"headers"`
 	}
-	if _, err := c.call(ctx, http.MethodGet, c.nodes[1].api, "/subscriptions/1/profiles/register", nil, &got); err != nil {
+	if err := c.call(ctx, http.MethodGet, c.nodes[1].api, "/subscriptions/1/profiles/register", nil, &got); err != nil {
 		t.Fatal(err)
 	}
 	last := writes.acked[len(writes.acked)-1]

@@ -22,25 +22,29 @@ import (
 // adminKey is the first key of the clusters under test.
 const adminKey = "chaos-admin-key-0123456789abcdef"
 
-var binary string
+// binaryDir holds the binary under test for the life of the test process.
+var binaryDir string
 
 func TestMain(m *testing.M) {
+	m.Run() // its code becomes the exit code
+	if binaryDir != "" {
+		_ = os.RemoveAll(binaryDir)
+	}
+}
+
+// binary builds belfry once.
+var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "belfry-chaos-")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return "", err
 	}
-	binary = filepath.Join(dir, "belfry")
-	build := exec.Command("go", "build", "-o", binary, "example.com/belfry/cmd/belfry")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build belfry:", err)
-		os.Exit(1)
+	binaryDir = dir
+	path := filepath.Join(dir, "belfry")
+	if out, err := exec.Command("go", "build", "-o", path, "example.com/belfry/cmd/belfry").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build belfry: %w\n%s", err, out)
 	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+	return path, nil
+})
 
 // process is one belfry node as a real process.
 type process struct {
@@ -86,7 +90,11 @@ func freePort(tb testing.TB) string {
 // start runs the process; it may have run before on the same data directory.
 func (p *process) start() {
 	p.tb.Helper()
-	p.cmd = exec.Command(binary, p.args...)
+	path, err := binary()
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	p.cmd = exec.Command(path, p.args...)
 	p.cmd.Env = append(os.Environ(), "BELFRY_ADMIN_KEY="+adminKey, "BELFRY_LOG_LEVEL=info")
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
@@ -105,13 +113,8 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// terminate asks the process to stop and returns how long it took.
-func (p *process) terminate() time.Duration {
-	begin := time.Now()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	<-p.done
-	return time.Since(begin)
-}
+// probe asks for readiness.
+var probe = &http.Client{Timeout: time.Second}
 
 // ready polls the readiness page: outside the process there is no signal to
 // wait for.
@@ -120,7 +123,7 @@ func (p *process) ready(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if resp, err := http.Get("http://" + p.api + "/readyz"); err == nil {
+		if resp, err := probe.Get("http://" + p.api + "/readyz"); err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				return
@@ -201,7 +204,7 @@ func (c *cluster) rows(p *process) ([]nodeRow, error) {
 	var out struct {
 		Nodes []nodeRow `json:"nodes"`
 	}
-	_, err := c.call(context.Background(), http.MethodGet, p.api, "/cluster/1/nodes", nil, &out)
+	err := c.call(context.Background(), http.MethodGet, p.api, "/cluster/1/nodes", nil, &out)
 	return out.Nodes, err
 }
 
@@ -258,19 +261,19 @@ func (c *cluster) leader(ctx context.Context) *process {
 	}
 }
 
-// call makes one request. The status is 0 when no answer came.
-func (c *cluster) call(ctx context.Context, method, addr, path string, in, out any) (int, error) {
+// call makes one request.
+func (c *cluster) call(ctx context.Context, method, addr, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		body = bytes.NewReader(b)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, body)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	req.Header.Set("Authorization", "App "+adminKey)
 	if in != nil {
@@ -278,18 +281,18 @@ func (c *cluster) call(ctx context.Context, method, addr, path string, in, out a
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if resp.StatusCode >= 300 {
-		return resp.StatusCode, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
 	}
 	if out == nil {
-		return resp.StatusCode, nil
+		return nil
 	}
-	return resp.StatusCode, json.Unmarshal(b, out)
+	return json.Unmarshal(b, out)
 }

@@ -105,8 +105,8 @@ func (h *hints) send(s raft.Server, x hint) (known bool, err error) {
 	self := h.g.trans.EncodePeer(h.g.self, h.g.trans.LocalAddr())
 	resp := raft.AppendEntriesResponse{}
 	err = h.g.trans.AppendEntries(s.ID, s.Address, &raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(h.g.self), Addr: self},
-		Term:      x.leading, Leader: self,
+		RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(h.g.self), Addr: self},
+		Term:         x.leading,
 		PrevLogEntry: x.index, PrevLogTerm: x.term, LeaderCommitIndex: x.index,
 	}, &resp)
 	// A follower of a newer term needs no more of this leader.
