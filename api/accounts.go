@@ -186,5 +186,5 @@ func (s *Server) deleteAccount(r *request) error {
 	if err := s.o.Writer.DeleteAccount(ctx, r.caller.actor, id); err != nil {
 		return err
 	}
-	return r.empty(http.StatusNoContent)
+	return r.empty()
 }

@@ -59,7 +59,7 @@ func (s *Server) transferLeader(r *request) error {
 	if err := s.o.Cluster.TransferLeadership(ctx); err != nil {
 		return err
 	}
-	return r.empty(http.StatusNoContent)
+	return r.empty()
 }
 
 func (s *Server) removeNode(r *request) error {
@@ -73,5 +73,5 @@ func (s *Server) removeNode(r *request) error {
 	if err := s.o.Cluster.RemoveNode(ctx, id); err != nil {
 		return err
 	}
-	return r.empty(http.StatusNoContent)
+	return r.empty()
 }

@@ -77,8 +77,13 @@ func HashPassword(password string) string {
 	var salt [argonSaltLength]byte
 	_, _ = rand.Read(salt[:]) // never fails
 	sum := argon2.IDKey([]byte(password), salt[:], argonTime, argonMemoryKiB, argonThreads, argonKeyLength)
+	return formatHash(salt[:], sum)
+}
+
+// formatHash writes the PHC string with the parameters of new passwords.
+func formatHash(salt, sum []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonTime, argonThreads,
-		base64.RawStdEncoding.EncodeToString(salt[:]), base64.RawStdEncoding.EncodeToString(sum))
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
 }
 
 var errHash = errors.New("not an argon2id hash in PHC form")
@@ -122,12 +127,22 @@ type passwordChecker struct {
 	seen map[[32]byte]time.Time // success, until
 }
 
+// dummyHash is a stored hash that no password fits: its sum is chance. Checking
+// against it costs what checking against any other does.
+func dummyHash() string {
+	var salt [argonSaltLength]byte
+	var sum [argonKeyLength]byte
+	_, _ = rand.Read(salt[:]) // never fails
+	_, _ = rand.Read(sum[:])
+	return formatHash(salt[:], sum[:])
+}
+
 func newPasswordChecker(n int, now func() time.Time, key []byte) (*passwordChecker, error) {
 	if n < 1 {
 		return nil, errors.New("password hashes at once must be at least 1")
 	}
 	return &passwordChecker{
-		dummy: HashPassword(hex.EncodeToString(key)), key: key, slots: make(chan struct{}, n), queue: make(chan struct{}, passwordQueue),
+		dummy: dummyHash(), key: key, slots: make(chan struct{}, n), queue: make(chan struct{}, passwordQueue),
 		now: now, seen: map[[32]byte]time.Time{},
 	}, nil
 }

@@ -62,7 +62,7 @@ func (d *decoder) into(dst reflect.Value, node any, path string) {
 		d.into(dst.FieldByName("Value"), node, path)
 		return
 	}
-	if nd, ok := dst.Addr().Interface().(nodeDecoder); ok {
+	if nd, ok := reflect.TypeAssert[nodeDecoder](dst.Addr()); ok {
 		if node != nil {
 			nd.decodeNode(node, path, &d.v)
 		}

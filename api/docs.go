@@ -30,11 +30,15 @@ type docsPages struct {
 func (s *Server) docsRoutes() []route {
 	page := func(path string, body func(*docsPages) []byte) route {
 		return route{method: http.MethodGet, path: path, scope: scopePublic, quiet: true, handle: func(r *request) error {
+			docs, err := s.docs()
+			if err != nil {
+				return err
+			}
 			h := r.header()
-			h.Set("Content-Security-Policy", s.docs.policy)
+			h.Set("Content-Security-Policy", docs.policy)
 			h.Set("Referrer-Policy", "no-referrer")
 			h.Set("Cache-Control", "no-cache")
-			r.write(http.StatusOK, "text/html; charset=utf-8", body(s.docs))
+			r.write(http.StatusOK, "text/html; charset=utf-8", body(docs))
 			return nil
 		}}
 	}
@@ -56,6 +60,7 @@ type (
 		Parts struct {
 			Parameters map[string]docParam `yaml:"parameters"`
 			Bodies     map[string]docBody  `yaml:"requestBodies"`
+			Responses  map[string]docResp  `yaml:"responses"`
 		} `yaml:"components"`
 	}
 	docTag struct {
@@ -70,10 +75,11 @@ type (
 		Parameters  []docParam `yaml:"parameters"`
 		Body        docBody    `yaml:"requestBody"`
 		// Responses by status.
-		Responses map[string]struct {
-			Ref         string `yaml:"$ref"`
-			Description string `yaml:"description"`
-		} `yaml:"responses"`
+		Responses map[string]docResp `yaml:"responses"`
+	}
+	docResp struct {
+		Ref         string `yaml:"$ref"`
+		Description string `yaml:"description"`
 	}
 	docParam struct {
 		Ref         string `yaml:"$ref"`
@@ -206,11 +212,10 @@ func docOperationOf(file *docFile, r *route, op docRaw) docOperation {
 	}
 	slices.Sort(out.Media)
 	for code, resp := range op.Responses {
-		text := resp.Description
-		if text == "" {
-			text = resp.Ref[strings.LastIndexByte(resp.Ref, '/')+1:]
+		if name, ok := strings.CutPrefix(resp.Ref, "#/components/responses/"); ok {
+			resp = file.Parts.Responses[name]
 		}
-		out.Statuses = append(out.Statuses, docStatus{code, text})
+		out.Statuses = append(out.Statuses, docStatus{code, resp.Description})
 	}
 	slices.SortFunc(out.Statuses, func(a, b docStatus) int { return cmp.Compare(a.Code, b.Code) })
 	out.Curl = curl(r, out.Media)
@@ -218,14 +223,13 @@ func docOperationOf(file *docFile, r *route, op docRaw) docOperation {
 }
 
 func scopeText(r *route) string {
-	switch r.scope {
-	case scopePublic:
+	if r.scope == scopePublic {
 		return "none needed"
-	case scopeCaller:
-		return "any valid credentials"
-	default:
-		return string(r.scope)
 	}
+	if r.scope == scopeCaller {
+		return "any valid credentials"
+	}
+	return string(r.scope)
 }
 
 // curl is a line to copy; upper-case words are for the reader to replace.

@@ -80,6 +80,7 @@ func (r *request) fail(err error) {
 	m := meanings[e.Code]
 	h := r.w.Header()
 	h.Del("Location")
+	h.Del(headerIgnored)
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.RetryAfter))
 	} else if m.own == http.StatusServiceUnavailable || m.own == http.StatusTooManyRequests {

@@ -73,15 +73,15 @@ func (s *Server) createKey(r *request) error {
 	if k.Scopes, err = r.grant(in.Scopes, &v); err != nil {
 		return err
 	}
-	var clear string
-	clear, k.ID, k.Hash = NewKey()
+	var secret string
+	secret, k.ID, k.Hash = NewKey()
 	ctx, cancel := r.writeCtx()
 	defer cancel()
 	if k, err = s.o.Writer.CreateKey(ctx, r.caller.actor, k); err != nil {
 		return named(err, "keyId")
 	}
 	r.header().Set("Location", accountsPath+"/"+url.PathEscape(account)+"/keys/"+url.PathEscape(k.ID))
-	return r.json(http.StatusCreated, keyCreatedOut{keyOut: keyWire(k), Key: clear})
+	return r.json(http.StatusCreated, keyCreatedOut{keyOut: keyWire(k), Key: secret})
 }
 
 // checkExpiry refuses a time that has passed; the zero time is never.
@@ -127,9 +127,9 @@ func (s *Server) updateKey(r *request) error {
 			p.CIDRs.Value = append(p.CIDRs.Value, c.String())
 		}
 	}
-	after := k.Scopes
 	if in.Scopes.Set {
-		if after, err = r.grant(in.Scopes.Value, &v); err != nil {
+		after, err := r.grant(in.Scopes.Value, &v)
+		if err != nil {
 			return err
 		}
 		p.Scopes = model.Some(after)
@@ -164,5 +164,5 @@ func (s *Server) deleteKey(r *request) error {
 		}
 		return err
 	}
-	return r.empty(http.StatusNoContent)
+	return r.empty()
 }

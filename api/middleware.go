@@ -32,7 +32,7 @@ const (
 func notReached(echo.Context) error { return nil }
 
 // ServeHTTP runs one request through the chain: request id, recover, access
-// log, body limit, authentication, scope, rates, linearize, handler.
+// log, body limit, authentication, scope, rates, ids, linearize, handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	start := s.o.Now()
 	r := &request{s: s, http: hr, w: &responseWriter{ResponseWriter: w}, id: requestID(hr)}
@@ -78,6 +78,9 @@ func (s *Server) chain(r *request) error {
 			return err
 		}
 	}
+	if err := r.checkPathIDs(); err != nil {
+		return err
+	}
 	if r.route.read {
 		if err := s.linearize(r); err != nil {
 			return err
@@ -116,6 +119,22 @@ func (s *Server) match(r *request) error {
 			}
 		}
 		r.params[n] = v
+	}
+	return nil
+}
+
+// checkPathIDs answers an id that nobody can have created, so that neither
+// storage nor an error text sees what is in it.
+//
+// INV api-6: storage is never asked for an id that CheckID refuses.
+func (r *request) checkPathIDs() error {
+	if r.route.surface != surfaceContract {
+		return nil // the own surfaces name no object in their errors
+	}
+	for name, v := range r.params {
+		if name != "channel" && model.CheckID(v) != "" {
+			return model.Errorf(model.CodeNotFound, "there is no object with this id")
+		}
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (s *Server) issueBearer(r *request) error {
 		}
 	}
 	ttl := s.o.Limits.BearerLifetime
-	token, _ := s.tokens.issue(tokenBearer, "key:"+k.ID, k.CreatedIndex, ttl)
+	token := s.tokens.issue(tokenBearer, "key:"+k.ID, k.CreatedIndex, ttl)
 	return r.json(http.StatusOK, tokenOut{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(ttl.Seconds()), Scope: strings.Join(have, " ")})
 }
 

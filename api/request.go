@@ -46,9 +46,9 @@ func (r *request) json(status int, v any) error {
 	return nil
 }
 
-// empty answers without a body.
-func (r *request) empty(status int) error {
-	r.w.WriteHeader(status)
+// empty answers 204, without a body.
+func (r *request) empty() error {
+	r.w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

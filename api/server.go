@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -149,7 +150,7 @@ type Server struct {
 	limits  *rateLimits
 	logins  *loginGuard
 	metrics *metrics
-	docs    *docsPages
+	docs    func() (*docsPages, error) // made at the first request
 	echo    *echo.Echo
 	table   []route
 	byPath  map[string]*route // method + " " + echo path
@@ -178,9 +179,7 @@ func New(o Options) (*Server, error) {
 	if err := s.register(s.routes()); err != nil {
 		return nil, err
 	}
-	if s.docs, err = newDocs(openAPI, s.table, o.Version); err != nil {
-		return nil, fmt.Errorf("api: %w", err)
-	}
+	s.docs = sync.OnceValues(func() (*docsPages, error) { return newDocs(openAPI, s.table, o.Version) })
 	return s, nil
 }
 

@@ -32,7 +32,7 @@ func (s *Server) openSession(r *request) error {
 	if err != nil {
 		return err
 	}
-	token, _ := s.tokens.issue(tokenSession, "user:"+u.Username, u.CreatedIndex, s.o.Limits.SessionLifetime)
+	token := s.tokens.issue(tokenSession, "user:"+u.Username, u.CreatedIndex, s.o.Limits.SessionLifetime)
 	return r.json(http.StatusOK, sessionOut{Token: token})
 }
 
@@ -61,5 +61,5 @@ func (s *Server) endSession(r *request) error {
 	if err := s.o.Writer.RevokeToken(ctx, r.caller.actor, r.caller.account, t); err != nil {
 		return err
 	}
-	return r.empty(http.StatusNoContent)
+	return r.empty()
 }

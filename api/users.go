@@ -171,7 +171,7 @@ func (s *Server) deleteUser(r *request) error {
 		}
 		return err
 	}
-	return r.empty(http.StatusNoContent)
+	return r.empty()
 }
 
 // hash makes the stored form of a new password in the same bounded queue as
