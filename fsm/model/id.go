@@ -3,6 +3,7 @@ package model
 import (
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -46,7 +47,7 @@ func CheckText(s string, minLen, maxLen int) string {
 		return "must not be empty"
 	case n < minLen || n > maxLen:
 		return "must be between " + strconv.Itoa(minLen) + " and " + strconv.Itoa(maxLen) + " characters long"
-	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+	case strings.ContainsFunc(s, unicode.IsControl):
 		return "must not contain control characters"
 	}
 	return ""
