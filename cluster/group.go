@@ -77,9 +77,10 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("raft group %s: %w", spec.Name, err)
 	}
+	opened := g // a return with an error has set g to nil
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("raft group %s: %w", spec.Name, err), g.close())
+			err = errors.Join(fmt.Errorf("raft group %s: %w", spec.Name, err), opened.close())
 			g = nil
 		}
 	}()

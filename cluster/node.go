@@ -82,9 +82,10 @@ func Open(ctx context.Context, o Options) (n *Node, err error) {
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.metrics = newMetrics(o.Registerer, n)
+	opened := n // a return with an error has set n to nil
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.Close())
+			err = errors.Join(err, opened.Close())
 			n = nil
 		}
 	}()
