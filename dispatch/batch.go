@@ -28,7 +28,9 @@ type request struct {
 // whatever of its family is queued with it, up to limit deliveries.
 //
 // INV dispatch-4: a retry has the members and the webhook-id of its first
-// attempt.
+// attempt; where a member is missing (it is still in flight from before its
+// partition went away and came back, or was dropped), the rest goes under
+// another id. A receiver may rely on an id to stand for the same body.
 func takeBatch(queue []outbox.Delivery, limit int) (request, []outbox.Delivery) {
 	head := &queue[0]
 	if !model.Batches(head.Event.Channel, head.Event.Name) {
@@ -45,7 +47,7 @@ func takeBatch(queue []outbox.Delivery, limit int) (request, []outbox.Delivery) 
 		return n < limit && size+1+len(d.Event.Payload) <= MaxBatchBytes && sameFamily(head, d)
 	}
 	rest := make([]outbox.Delivery, 0, len(queue)-1)
-	q := request{deliveries: []outbox.Delivery{*head}, webhookID: head.WebhookID}
+	q := request{deliveries: []outbox.Delivery{*head}}
 	for i := 1; i < len(queue); i++ {
 		d := &queue[i]
 		if with(d, len(q.deliveries)) {
@@ -55,9 +57,7 @@ func takeBatch(queue []outbox.Delivery, limit int) (request, []outbox.Delivery) 
 			rest = append(rest, *d)
 		}
 	}
-	if q.webhookID == "" {
-		q.webhookID = newWebhookID(q.deliveries)
-	}
+	q.webhookID = newWebhookID(q.deliveries)
 	return q, rest
 }
 

@@ -160,6 +160,50 @@ func TestDispatcher_settlementsAreNotLost(t *testing.T) {
 	}
 }
 
+// lateAnswers holds the answer to a settlement back after it was applied.
+type lateAnswers struct {
+	Proposer
+	delay time.Duration
+}
+
+func (p lateAnswers) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error) {
+	index, resp, err := p.Proposer.Propose(ctx, cmd)
+	if c, decodeErr := outbox.Decode(cmd); decodeErr == nil {
+		if _, ok := c.(*outbox.Settle); ok {
+			time.Sleep(p.delay)
+		}
+	}
+	return index, resp, err
+}
+
+// TestDispatcher_retryDueBeforeItsSettlementIsAnswered: the outbox has the
+// delivery due again while the dispatcher still waits for the answer.
+func TestDispatcher_retryDueBeforeItsSettlementIsAnswered(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		w.opts.Proposer = lateAnswers{w.group, 5 * time.Second}
+		w.profile("p", func(p *model.Profile) {
+			p.Retry = &model.Retry{Policy: model.RetryCustom, Schedule: []int64{1, 1, 1}}
+		})
+		w.sender.script(func(_ context.Context, n int, _ *webhook.Request) webhook.Result {
+			if n < 2 {
+				return webhook.Result{Class: webhook.ClassTemporary, StatusCode: 500}
+			}
+			return webhook.Result{Class: webhook.ClassOK, StatusCode: 200}
+		})
+		w.accept("p", flatEvent(`1`))
+		w.start()
+		pass(time.Hour)
+		if n := len(w.sender.requests()); n != 3 {
+			t.Errorf("got %d requests, want 3", n)
+		}
+		w.wantPending(0)
+		if n := w.store.Taken(); n != 0 {
+			t.Errorf("%d deliveries are held in the end", n)
+		}
+	})
+}
+
 func TestDispatcher_unsettledLimit(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t

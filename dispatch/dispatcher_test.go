@@ -267,6 +267,30 @@ func TestTakeBatch(t *testing.T) {
 	}
 }
 
+// TestTakeBatch_webhookID checks INV dispatch-4: the id names the members.
+func TestTakeBatch_webhookID(t *testing.T) {
+	t.Parallel()
+	var queue []outbox.Delivery
+	for _, id := range []string{"a", "b", "c"} {
+		queue = append(queue, outbox.Delivery{ID: id, Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
+	}
+	first, _ := takeBatch(queue, 100)
+	for i := range queue {
+		queue[i].WebhookID = first.webhookID
+	}
+	again, _ := takeBatch(queue, 1) // what was sent together stays together
+	if again.webhookID != first.webhookID || len(again.deliveries) != 3 {
+		t.Errorf("the retry has id %s and %d members, want %s and 3", again.webhookID, len(again.deliveries), first.webhookID)
+	}
+	two, _ := takeBatch(queue[1:], 100)
+	if two.webhookID == first.webhookID || two.webhookID == "" {
+		t.Errorf("without one member the id is %q, and was %q", two.webhookID, first.webhookID)
+	}
+	if one, _ := takeBatch(queue[2:], 100); one.webhookID != "c" {
+		t.Errorf("one member alone has the id %q, want its own", one.webhookID)
+	}
+}
+
 // TestDispatcher_retriedBatch checks INV dispatch-4.
 func TestDispatcher_retriedBatch(t *testing.T) {
 	bubble(t, func(w *world) {

@@ -245,13 +245,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func openOutbox(t *testing.T) *outbox.Store {
-	t.Helper()
-	s, err := outbox.Open(outbox.Options{Path: filepath.Join(t.TempDir(), "outbox.db"), NoSync: true})
+func openOutbox(tb testing.TB) *outbox.Store {
+	tb.Helper()
+	s, err := outbox.Open(outbox.Options{Path: filepath.Join(tb.TempDir(), "outbox.db"), NoSync: true})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	return s
 }
 

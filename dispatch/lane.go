@@ -408,8 +408,11 @@ func (s *scheduler) answered(g settledGroup) {
 		if g.verdicts[i] == outbox.Fenced {
 			s.d.metrics.fenced.Inc()
 		}
-		if g.verdicts[i] != outbox.Settled {
-			back = append(back, id) // nothing happens when it is resolved or nobody took it
+		// A refill may have taken it meanwhile and left it out because this
+		// answer was still to come: a retry that was due before its settlement
+		// was. Nothing happens when it is resolved or nobody took it.
+		if g.verdicts[i] != outbox.Settled || !g.settlements[i].Status.Final() {
+			back = append(back, id)
 		}
 	}
 	if len(back) > 0 {

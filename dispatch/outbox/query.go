@@ -335,6 +335,15 @@ func (s *Store) Event(account, eventID string) ([]Delivery, error) {
 	return s.fill(found)
 }
 
+// Knows reports whether the id, given by a client, may be one that is
+// remembered. Whether it still is, and with which content, Apply decides.
+func (s *Store) Knows(account, eventID string) bool {
+	k := eventKey(account, eventID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.st.receipts[k] != nil
+}
+
 // Claimed returns who claimed the partition last, and at which epoch.
 func (s *Store) Claimed(partition int) model.Assignment {
 	s.mu.Lock()

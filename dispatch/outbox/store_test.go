@@ -122,6 +122,29 @@ func TestStore_idempotencyWindow(t *testing.T) {
 }
 
 // TestStore_epochs checks INV outbox-1 and outbox-2.
+// Knows is a hint that may only err towards yes.
+func TestStore_Knows(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, Options{})
+	d := drive(t, s)
+	at := testEpoch
+	if s.Knows("acme", "e") {
+		t.Error("an id of nobody is known")
+	}
+	d.accept(at, given("e"), 1, time.Minute, "d1")
+	made := given("f")
+	made.GivenID = false
+	d.accept(at, made, 1, time.Minute, "d2")
+	for id, want := range map[string]bool{"e": true, "f": false, "g": false} {
+		if got := s.Knows("acme", id); got != want {
+			t.Errorf("Knows(%s) = %v, want %v", id, got, want)
+		}
+	}
+	if s.Knows("bolt", "e") {
+		t.Error("the id of another account is known")
+	}
+}
+
 func TestStore_epochs(t *testing.T) {
 	t.Parallel()
 	d := drive(t, openTest(t, Options{}))
