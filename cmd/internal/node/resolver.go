@@ -37,7 +37,7 @@ type opener interface {
 // after the commit, and a resolution that raced with it is not stored.
 type resolver struct {
 	config configSource
-	opener opener
+	opener opener // set before the first Resolve
 
 	mu    sync.Mutex
 	gen   uint64
@@ -56,6 +56,11 @@ func (r *resolver) Invalidate() {
 	defer r.mu.Unlock()
 	r.gen++
 	clear(r.cache)
+}
+
+// Profile returns the profile's knobs. CodeNotFound: it is gone.
+func (r *resolver) Profile(account, profileID string) (model.Profile, error) {
+	return r.config.Profile(account, profileID)
 }
 
 // Resolve returns the destination of a profile. CodeNotFound: the profile is
@@ -142,8 +147,12 @@ func (r *resolver) attachCertificate(d *webhook.Destination, c model.Certificate
 		return err
 	}
 	d.Certificate = cert
-	d.CertificateKey = fmt.Sprintf("%s/%s/%d", c.Account, c.ID, c.UpdatedIndex)
+	d.CertificateKey = certificateKey(c)
 	return nil
+}
+
+func certificateKey(c model.Certificate) string {
+	return fmt.Sprintf("%s/%s/%d", c.Account, c.ID, c.UpdatedIndex)
 }
 
 func clientCertificate(o opener, c model.Certificate) (*tls.Certificate, error) {

@@ -24,7 +24,7 @@ type fakeConfig struct {
 	onRead   func()
 }
 
-func lookup[T any](m map[string]T, id string) (T, error) {
+func find[T any](m map[string]T, id string) (T, error) {
 	v, ok := m[id]
 	if !ok {
 		return v, model.Errorf(model.CodeNotFound, "there is no %s", id)
@@ -37,10 +37,10 @@ func (f *fakeConfig) Profile(_, id string) (model.Profile, error) {
 	if f.onRead != nil {
 		f.onRead()
 	}
-	return lookup(f.profiles, id)
+	return find(f.profiles, id)
 }
-func (f *fakeConfig) Security(_, id string) (model.Security, error)       { return lookup(f.security, id) }
-func (f *fakeConfig) Certificate(_, id string) (model.Certificate, error) { return lookup(f.certs, id) }
+func (f *fakeConfig) Security(_, id string) (model.Security, error)       { return find(f.security, id) }
+func (f *fakeConfig) Certificate(_, id string) (model.Certificate, error) { return find(f.certs, id) }
 
 // openAsIs treats the envelope as the clear text and refuses "broken".
 type openAsIs struct{}
