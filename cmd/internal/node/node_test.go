@@ -74,7 +74,7 @@ func TestNode_endToEnd(t *testing.T) {
 	if d.ProfileID != "dlr-hook" || len(d.SubscriptionIDs) != 1 || d.SubscriptionIDs[0] != "dlr" || d.NextAttemptAt != nil || d.URL != h.URL+"/in" {
 		t.Errorf("delivery = %+v", d)
 	}
-	if at := d.Attempts[0]; at.Attempt != 1 || at.StatusCode != 200 || at.NodeID != "n1" || at.Outcome != "ok" {
+	if at := d.Attempts[0]; at.Attempt != 1 || at.StatusCode != http.StatusOK || at.NodeID != "n1" || at.Outcome != "ok" {
 		t.Errorf("attempt = %+v", at)
 	}
 

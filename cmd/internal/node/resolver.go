@@ -208,7 +208,7 @@ func (r *resolver) auth(s model.Security) (*webhook.Auth, error) {
 		model.FieldRefreshToken:      &a.RefreshToken,
 	}
 	for field, sealed := range s.Secrets {
-		clear, err := r.opener.Open(s.Account, model.EntitySecurity, s.ID, field, sealed)
+		plain, err := r.opener.Open(s.Account, model.EntitySecurity, s.ID, field, sealed)
 		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", field, err)
 		}
@@ -216,14 +216,14 @@ func (r *resolver) auth(s model.Security) (*webhook.Auth, error) {
 			if a.Headers == nil {
 				a.Headers = map[string]model.Secret{}
 			}
-			a.Headers[name] = clear
+			a.Headers[name] = plain
 			continue
 		}
 		dst, ok := named[field]
 		if !ok {
 			return nil, fmt.Errorf("secret field %s is unknown to this version", field)
 		}
-		*dst = clear
+		*dst = plain
 	}
 	return a, nil
 }

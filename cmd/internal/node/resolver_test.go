@@ -39,7 +39,9 @@ func (f *fakeConfig) Profile(_, id string) (model.Profile, error) {
 	}
 	return find(f.profiles, id)
 }
-func (f *fakeConfig) Security(_, id string) (model.Security, error)       { return find(f.security, id) }
+
+func (f *fakeConfig) Security(_, id string) (model.Security, error) { return find(f.security, id) }
+
 func (f *fakeConfig) Certificate(_, id string) (model.Certificate, error) { return find(f.certs, id) }
 
 // openAsIs treats the envelope as the clear text and refuses "broken".

@@ -165,9 +165,7 @@ func (n *Node) disableGone(account, profileID string) {
 	_, err := n.writer.UpdateProfile(ctx, system, account, profileID, model.ProfilePatch{
 		Enabled: model.Some(false), DisabledReason: model.Some("the webhook answered 410 Gone"),
 	})
-	switch model.CodeOf(err) {
-	case "", model.CodeNotFound:
-	default:
+	if err != nil && model.CodeOf(err) != model.CodeNotFound {
 		n.log.Warn("a profile whose webhook answered 410 could not be disabled; the next answer tries again",
 			"account", account, "profile", profileID, "error", err)
 	}
