@@ -31,7 +31,7 @@ const (
 	// MaxMembers is how many nodes a cluster may have.
 	MaxMembers = 64
 
-	defaultCommitTimeout     = 50 * time.Millisecond
+	defaultCommitTimeout     = 150 * time.Millisecond
 	defaultSnapshotThreshold = 8192
 	defaultSnapshotInterval  = 30 * time.Second
 	defaultTrailingLogs      = 10240
@@ -90,7 +90,7 @@ type Options struct {
 
 	HeartbeatTimeout time.Duration // default 300 ms
 	ElectionTimeout  time.Duration // default: HeartbeatTimeout
-	CommitTimeout    time.Duration // default 50 ms
+	CommitTimeout    time.Duration // default 150 ms; hints make it a fallback
 	LeaseTTL         time.Duration // default 1 s
 	LeaderWait       time.Duration // default 3 s
 

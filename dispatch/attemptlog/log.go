@@ -124,6 +124,8 @@ type Log struct {
 	closed bool
 	next   uint64
 	bytes  int64
+	oldest time.Time // of the oldest record; zero: look into the file
+	dirty  bool      // written since the last sync
 }
 
 type item struct {
@@ -198,7 +200,7 @@ func (l *Log) openFile() error {
 		if err != nil {
 			return err
 		}
-		l.next, l.bytes = 1, 0
+		l.next, l.bytes, l.oldest = 1, 0, time.Time{}
 		return db.Update(l.prepare)
 	})
 	if err != nil {
@@ -288,9 +290,10 @@ func (l *Log) Run(ctx context.Context) error {
 func (l *Log) sync() error {
 	l.fileMu.Lock()
 	defer l.fileMu.Unlock()
-	if l.closed {
+	if l.closed || !l.dirty {
 		return nil
 	}
+	l.dirty = false
 	return l.db.Sync()
 }
 
@@ -369,6 +372,10 @@ func (l *Log) write() error {
 		return err
 	}
 	written = true
+	l.dirty = true
+	if l.bytes == 0 {
+		l.oldest = items[0].at
+	}
 	l.next, l.bytes = next, bytes
 	return nil
 }
@@ -388,8 +395,8 @@ func (l *Log) putBack(items []item) {
 // trim removes the oldest records until age and size are within their bounds.
 func (l *Log) trim() error {
 	limit := l.opts.Now().Add(-l.opts.MaxAge)
-	for {
-		bytes, removed := l.bytes, 0
+	for l.bytes > l.opts.MaxBytes || l.bytes > 0 && !l.oldest.After(limit) {
+		bytes, removed, oldest := l.bytes, 0, time.Time{}
 		err := l.db.Update(func(tx *bolt.Tx) error {
 			log, age := tx.Bucket(bucketLog), tx.Bucket(bucketAge)
 			var numbers, keys [][]byte
@@ -399,7 +406,7 @@ func (l *Log) trim() error {
 				if err != nil {
 					return err
 				}
-				if bytes <= l.opts.MaxBytes && a.at.After(limit) {
+				if oldest = a.at; bytes <= l.opts.MaxBytes && a.at.After(limit) {
 					break
 				}
 				numbers = append(numbers, append([]byte(nil), k...))
@@ -417,11 +424,12 @@ func (l *Log) trim() error {
 		if err != nil {
 			return err
 		}
-		l.bytes = bytes
+		l.bytes, l.oldest, l.dirty = bytes, oldest, true
 		if removed < trimBatch {
 			return nil
 		}
 	}
+	return nil
 }
 
 // Close writes what is left, syncs and closes the file. It is idempotent.
