@@ -37,7 +37,7 @@ func TestEvents_Event_gathersFromAllNodes(t *testing.T) {
 	t.Parallel()
 	done := event.Delivery{DeliveryID: "d1", Status: event.StatusDelivered, Attempts: []event.Attempt{attempt(1, "n2", 5)}}
 	peers := peersOf{
-		"n2": {local: knows(event.Record{Event: event.Event{ID: "e1", Channel: "SMS", Name: "DELIVERY"}, Deliveries: []event.Delivery{done}})},
+		"n2": {local: knows(event.Record{Event: event.Event{ID: "e1", Channel: "SMS", Name: "DELIVERY", Payload: []byte(`{}`)}, Deliveries: []event.Delivery{done}})},
 		"n3": {local: knowsNothing},
 		"n4": nil,
 	}
@@ -47,7 +47,7 @@ func TestEvents_Event_gathersFromAllNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := event.Record{
-		Event:       event.Event{Account: "a", ID: "e1", Channel: "SMS", Name: "DELIVERY"},
+		Event:       event.Event{Account: "a", ID: "e1", Channel: "SMS", Name: "DELIVERY", Payload: []byte(`{}`)},
 		Deliveries:  []event.Delivery{done},
 		Unreachable: []string{"n4"},
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -186,16 +187,20 @@ func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) 
 func (c *testCluster) do(tn *testNode, method, path string, body any, headers ...string) answer {
 	c.tb.Helper()
 	var r io.Reader
+	var text string
 	switch b := body.(type) {
 	case nil:
 	case string:
-		r = bytes.NewReader([]byte(b))
+		text = b
 	default:
 		j, err := json.Marshal(b)
 		if err != nil {
 			c.tb.Fatal(err)
 		}
-		r = bytes.NewReader(j)
+		text = string(j)
+	}
+	if body != nil {
+		r = strings.NewReader(text)
 	}
 	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+tn.APIAddr()+path, r)
 	if err != nil {
@@ -217,7 +222,9 @@ func (c *testCluster) do(tn *testNode, method, path string, body any, headers ..
 	if err != nil {
 		return answer{body: []byte(err.Error())}
 	}
-	return answer{resp.StatusCode, resp.Header, b}
+	a := answer{resp.StatusCode, resp.Header, b}
+	checkAgainstDocument(c.tb, req, text, a)
+	return a
 }
 
 var testClient = &http.Client{Timeout: 20 * time.Second}
