@@ -9,7 +9,7 @@ FUZZTIME ?= 10s
 SEEDS    ?= 20
 BENCH    ?= .
 # Packages whose concurrency the race detector looks at in "make test".
-RACE     ?= ./cluster/... ./dispatch/... ./fsm/... ./api/... ./config/... ./cmd/internal/demo/... ./cmd/internal/cli/...
+RACE     ?= ./cluster/... ./dispatch/... ./fsm/... ./api/... ./config/... ./cmd/internal/node ./cmd/internal/demo/... ./cmd/internal/cli/...
 TOOLS     = $(CURDIR)/.tools
 GENERATED = docs/configuration.md
 
