@@ -42,13 +42,18 @@ func (r *request) account() (string, error) {
 	if !model.ScopeAdminAccounts.Allows(r.caller.scopes) {
 		return "", errNoAccount()
 	}
-	if _, err := r.s.o.Reader.Account(id); err != nil {
-		if model.CodeOf(err) == model.CodeNotFound {
-			return "", errNoAccount()
+	_, err := r.s.o.Reader.Account(id)
+	if model.CodeOf(err) == model.CodeNotFound && !r.route.read {
+		// Another node may have made it a moment ago.
+		if err := r.catchUp(); err != nil {
+			return "", err
 		}
-		return "", err
+		_, err = r.s.o.Reader.Account(id)
 	}
-	return id, nil
+	if model.CodeOf(err) == model.CodeNotFound {
+		return "", errNoAccount()
+	}
+	return id, err
 }
 
 // grant refuses scopes that are not known and scopes that the caller does not

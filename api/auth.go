@@ -25,8 +25,13 @@ type caller struct {
 	claims *claims
 }
 
-// maxAuthorization bounds the Authorization header we look at.
-const maxAuthorization = 4 << 10
+const (
+	// maxAuthorization bounds the Authorization header we look at.
+	maxAuthorization = 4 << 10
+	// maxUsername bounds the bytes of a name that somebody signs in with;
+	// names are limited in characters.
+	maxUsername = model.MaxTextLength * utf8.UTFMax
+)
 
 // errUnauthorized is the one answer to missing and wrong credentials, so that
 // it does not tell a known name from an unknown one.
@@ -117,7 +122,7 @@ func splitBasic(cred string) (username, password string, ok bool) {
 		return "", "", false
 	}
 	username, password, ok = strings.Cut(string(b), ":")
-	return username, password, ok && username != "" && len(username) <= model.MaxIDLength && len(password) <= maxPassword
+	return username, password, ok && username != "" && len(username) <= maxUsername && len(password) <= maxPassword
 }
 
 // checkKey proves an API key and gives its row: known, right, enabled, not

@@ -23,7 +23,7 @@ func (s *Server) eventRoutes() []route {
 	return []route{
 		{
 			method: http.MethodPost, path: eventsPath, scope: model.ScopeEventsWrite, maxBody: s.o.Limits.EventBody,
-			media: []string{typeJSON, typeNDJSON}, handle: s.publishEvents,
+			media: []string{typeJSON, typeNDJSON}, frequent: true, handle: s.publishEvents,
 		},
 		{method: http.MethodGet, path: eventsPath + "/{eventId}", scope: model.ScopeEventsRead, handle: s.getEvent},
 	}
@@ -51,7 +51,8 @@ func (s *Server) publishEvents(r *request) error {
 		form = event.FormNDJSON
 	}
 	es, err := event.Decode(b, form, event.Options{
-		Account: r.caller.account, ReceivedAt: s.o.Now().UTC(), MaxEventBytes: s.o.Limits.EventBytes, Known: knownEvent, NewID: newEventID,
+		Account: r.caller.account, ReceivedAt: s.o.Now().UTC(), MaxEventBytes: s.o.Limits.EventBytes, MaxEvents: s.o.Limits.BatchEvents,
+		Known: knownEvent, NewID: newEventID,
 	})
 	if err != nil {
 		return eventError(err)

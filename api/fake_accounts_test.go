@@ -80,6 +80,9 @@ func (f *fakeConfig) UpdateKey(_ context.Context, by model.Actor, account, id st
 				k.ExpiresAt = time.UnixMilli(p.ExpiresMs.Value)
 			}
 		}
+		if p.CIDRs.Set {
+			k.CIDRs = mustPrefixes(p.CIDRs.Value...)
+		}
 		k.UpdatedAt, k.UpdatedIndex = m.UpdatedAt, m.UpdatedIndex
 		f.keys[id] = k
 		return nil

@@ -53,13 +53,13 @@ type harness struct {
 }
 
 // newHarness makes a harness; the functions change its Options.
-func newHarness(t *testing.T, change ...func(*Options)) *harness {
-	t.Helper()
+func newHarness(tb testing.TB, change ...func(*Options)) *harness {
+	tb.Helper()
 	h := &harness{log: &syncBuffer{}, now: &atomic.Int64{}, cluster: &fakeCluster{}, reg: prometheus.NewRegistry()}
 	h.now.Store(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC).UnixNano())
 	clock := func() time.Time { return time.Unix(0, h.now.Load()).UTC() }
 	h.config = newFakeConfig(clock)
-	h.seed(t)
+	h.seed(tb)
 	o := Options{
 		Reader: h.config, Writer: h.config, Opener: h.config, Cluster: h.cluster, Now: clock, Version: "test",
 		TokenKey: bytes.Repeat([]byte("k"), 32), Gatherer: h.reg, Registerer: h.reg,
@@ -70,18 +70,18 @@ func newHarness(t *testing.T, change ...func(*Options)) *harness {
 	}
 	s, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	h.Server = s
 	return h
 }
 
-func (h *harness) seed(t *testing.T) {
-	t.Helper()
-	ctx, by := t.Context(), model.Actor{Name: "system"}
+func (h *harness) seed(tb testing.TB) {
+	tb.Helper()
+	ctx, by := tb.Context(), model.Actor{Name: "system"}
 	for _, id := range []string{model.DefaultAccount, accAcme, accOther} {
 		if _, err := h.config.CreateAccount(ctx, by, model.Account{ID: id}); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	var full []model.Scope
@@ -91,23 +91,23 @@ func (h *harness) seed(t *testing.T) {
 		}
 	}
 	manage := []model.Scope{model.ScopeSubscriptionsManage}
-	h.addKey(t, keyAdmin, model.Key{Account: model.DefaultAccount, Scopes: model.AllScopes()})
-	h.addKey(t, keyManage, model.Key{Account: accAcme, Scopes: manage})
-	h.addKey(t, keyRead, model.Key{Account: accAcme, Scopes: []model.Scope{model.ScopeSubscriptionsRead}})
-	h.addKey(t, keyReveal, model.Key{Account: accAcme, Scopes: []model.Scope{model.ScopeSubscriptionsManage, model.ScopeSecurityReveal}})
-	h.addKey(t, keyFull, model.Key{Account: accAcme, Scopes: full})
-	h.addKey(t, keyNone, model.Key{Account: accAcme})
-	h.addKey(t, keyOther, model.Key{Account: accOther, Scopes: manage})
-	h.addKey(t, keyExpired, model.Key{Account: accAcme, Scopes: full, ExpiresAt: time.Unix(0, h.now.Load())})
-	h.addKey(t, keyOff, model.Key{Account: accAcme, Scopes: full, Disabled: true})
-	h.addKey(t, keyElse, model.Key{Account: accAcme, Scopes: full, CIDRs: mustPrefixes("203.0.113.0/24")})
+	h.addKey(tb, keyAdmin, model.Key{Account: model.DefaultAccount, Scopes: model.AllScopes()})
+	h.addKey(tb, keyManage, model.Key{Account: accAcme, Scopes: manage})
+	h.addKey(tb, keyRead, model.Key{Account: accAcme, Scopes: []model.Scope{model.ScopeSubscriptionsRead}})
+	h.addKey(tb, keyReveal, model.Key{Account: accAcme, Scopes: []model.Scope{model.ScopeSubscriptionsManage, model.ScopeSecurityReveal}})
+	h.addKey(tb, keyFull, model.Key{Account: accAcme, Scopes: full})
+	h.addKey(tb, keyNone, model.Key{Account: accAcme})
+	h.addKey(tb, keyOther, model.Key{Account: accOther, Scopes: manage})
+	h.addKey(tb, keyExpired, model.Key{Account: accAcme, Scopes: full, ExpiresAt: time.Unix(0, h.now.Load())})
+	h.addKey(tb, keyOff, model.Key{Account: accAcme, Scopes: full, Disabled: true})
+	h.addKey(tb, keyElse, model.Key{Account: accAcme, Scopes: full, CIDRs: mustPrefixes("203.0.113.0/24")})
 }
 
-func (h *harness) addKey(t *testing.T, key string, k model.Key) {
-	t.Helper()
+func (h *harness) addKey(tb testing.TB, key string, k model.Key) {
+	tb.Helper()
 	k.ID, k.Hash = HashKey(key)
-	if _, err := h.config.CreateKey(t.Context(), model.Actor{Name: "system"}, k); err != nil {
-		t.Fatal(err)
+	if _, err := h.config.CreateKey(tb.Context(), model.Actor{Name: "system"}, k); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -215,6 +215,7 @@ var documentRouter = sync.OnceValues(func() (routers.Router, error) {
 	if err != nil {
 		return nil, err
 	}
+	openapi3filter.RegisterBodyDecoder(typeNDJSON, openapi3filter.FileBodyDecoder)
 	return gorillamux.NewRouter(doc)
 })
 
@@ -263,8 +264,9 @@ func checkAgainstDocument(t *testing.T, req *http.Request, body []byte, res *htt
 type fakeCluster struct {
 	mu         sync.Mutex
 	linearized int
-	err        error // of Linearize
-	behind     bool  // AppliedEverywhere answers false
+	err        error  // of Linearize
+	catchUp    func() // what Linearize brings
+	behind     bool   // AppliedEverywhere answers false
 	stale      time.Duration
 	nodes      []NodeStatus
 	partitions []PartitionStatus
@@ -276,6 +278,9 @@ func (c *fakeCluster) Linearize(context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.linearized++
+	if c.err == nil && c.catchUp != nil {
+		c.catchUp()
+	}
 	return c.err
 }
 func (c *fakeCluster) Staleness() time.Duration                 { return c.stale }

@@ -68,8 +68,10 @@ func (s *Server) createKey(r *request) error {
 	}
 	var v model.Violations
 	checkName(&v, in.Name)
-	s.checkExpiry(&v, in.ExpiresAt)
-	k := model.Key{Account: account, Name: in.Name, ExpiresAt: in.ExpiresAt.Truncate(time.Millisecond), CIDRs: parseCIDRs(in.CIDRs, &v), Disabled: in.Disabled}
+	k := model.Key{Account: account, Name: in.Name, CIDRs: parseCIDRs(in.CIDRs, &v), Disabled: in.Disabled}
+	if in.ExpiresAt != nil {
+		k.ExpiresAt = s.expiry(&v, *in.ExpiresAt)
+	}
 	if k.Scopes, err = r.grant(in.Scopes, &v); err != nil {
 		return err
 	}
@@ -84,14 +86,17 @@ func (s *Server) createKey(r *request) error {
 	return r.json(http.StatusCreated, keyCreatedOut{keyOut: keyWire(k), Key: secret})
 }
 
-// checkExpiry refuses a time that has passed; the zero time is never.
-func (s *Server) checkExpiry(v *model.Violations, at time.Time) {
-	if !at.IsZero() && !at.After(s.o.Now()) {
+// expiry refuses a time that has passed and one that cannot be shown: the year
+// counts in UTC, as it will be written.
+func (s *Server) expiry(v *model.Violations, at time.Time) time.Time {
+	at = at.UTC().Truncate(time.Millisecond)
+	switch {
+	case !at.After(s.o.Now()):
 		v.Add("expiresAt", "must be in the future")
-	}
-	if at.Year() > 9999 {
+	case at.Year() > 9999:
 		v.Add("expiresAt", "must be before the year 10000")
 	}
+	return at
 }
 
 func (s *Server) getKey(r *request) error {
@@ -117,8 +122,7 @@ func (s *Server) updateKey(r *request) error {
 	if in.ExpiresAt.Set {
 		p.ExpiresMs = model.Opt[int64]{Set: true, Null: in.ExpiresAt.Null}
 		if !in.ExpiresAt.Null {
-			s.checkExpiry(&v, in.ExpiresAt.Value)
-			p.ExpiresMs.Value = in.ExpiresAt.Value.UnixMilli()
+			p.ExpiresMs.Value = s.expiry(&v, in.ExpiresAt.Value).UnixMilli()
 		}
 	}
 	if in.CIDRs.Set {

@@ -18,12 +18,18 @@ func (s *Server) metricsRoutes() []route {
 	}
 	if s.o.Gatherer != nil {
 		h := promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{
-			ErrorLog:            s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn}),
-			ErrorHandling:       promhttp.ContinueOnError,
-			MaxRequestsInFlight: maxScrapes,
-			EnableOpenMetrics:   true,
+			ErrorLog:          s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn}),
+			ErrorHandling:     promhttp.ContinueOnError,
+			EnableOpenMetrics: true,
 		})
+		slots := make(chan struct{}, maxScrapes)
 		handle = func(r *request) error {
+			select {
+			case slots <- struct{}{}:
+			default:
+				return model.Errorf(model.CodeUnavailable, "the metrics are being read %d times at once already", maxScrapes)
+			}
+			defer func() { <-slots }()
 			h.ServeHTTP(r.w, r.http)
 			return nil
 		}

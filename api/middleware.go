@@ -139,12 +139,17 @@ func (r *request) checkPathIDs() error {
 	return nil
 }
 
+// commonMethods are those that answers, log and metrics name.
+var commonMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+const otherMethod = "this method"
+
 // safeMethod keeps an invented method out of our answers.
 func safeMethod(m string) string {
-	if slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, m) {
+	if slices.Contains(commonMethods, m) {
 		return m
 	}
-	return "this method"
+	return otherMethod
 }
 
 // limitBody refuses a body that says it is too large before reading any of it
@@ -177,39 +182,41 @@ func (r *request) checkMedia() error {
 // unless the caller asked for what this node has.
 func (s *Server) linearize(r *request) error {
 	switch vs := r.query["consistency"]; {
-	case len(vs) == 0:
-		ctx, cancel := context.WithTimeout(r.ctx(), s.o.Limits.LinearizeTimeout)
-		defer cancel()
-		return s.o.Cluster.Linearize(ctx)
+	case len(vs) == 0, len(vs) == 1 && vs[0] == "linearizable":
+		return r.catchUp()
 	case len(vs) == 1 && vs[0] == "stale":
 		r.header().Set(headerStaleness, strconv.FormatInt(s.o.Cluster.Staleness().Milliseconds(), 10))
 		return nil
-	case len(vs) == 1 && vs[0] == "linearizable":
-		ctx, cancel := context.WithTimeout(r.ctx(), s.o.Limits.LinearizeTimeout)
-		defer cancel()
-		return s.o.Cluster.Linearize(ctx)
 	default:
 		return model.Invalid("consistency", "must be linearizable or stale")
 	}
 }
 
-// finish writes the access log line: no query string, no header, no body.
+// catchUp returns once local reads are current.
+func (r *request) catchUp() error {
+	ctx, cancel := context.WithTimeout(r.ctx(), r.s.o.Limits.LinearizeTimeout)
+	defer cancel()
+	return r.s.o.Cluster.Linearize(ctx)
+}
+
+// finish counts the request and writes the access log line: no query string,
+// no header, no body. The line is not made when its level is off.
 func (s *Server) finish(r *request, start time.Time) {
 	took := s.o.Now().Sub(start)
-	s.metrics.observe(r.routePath(), r.http.Method, r.w.status, took)
+	s.metrics.observe(r, took)
+	log, on := s.log.Info, s.log.IsInfo
+	if r.route != nil && (r.route.quiet || r.route.frequent && r.w.status < http.StatusBadRequest) {
+		log, on = s.log.Debug, s.log.IsDebug
+	}
+	if !on() {
+		return
+	}
 	path := r.http.URL.Path
 	if len(path) > maxLoggedPath {
 		path = path[:maxLoggedPath]
 	}
-	args := []any{
-		"method", safeMethod(r.http.Method), "path", path, "status", r.w.status, "durationMs", took.Milliseconds(),
-		"bytes", r.w.bytes, "account", r.caller.account, "actor", r.caller.actor.Name, "remote", r.caller.remote, "requestId", r.id,
-	}
-	if r.route != nil && r.route.quiet {
-		s.log.Debug("request", args...)
-		return
-	}
-	s.log.Info("request", args...)
+	log("request", "method", safeMethod(r.http.Method), "path", path, "status", r.w.status, "durationMs", took.Milliseconds(),
+		"bytes", r.w.bytes, "account", r.caller.account, "actor", r.caller.actor.Name, "remote", r.caller.remote, "requestId", r.id)
 }
 
 // requestID takes the caller's id when it is harmless and makes one otherwise.

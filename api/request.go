@@ -35,7 +35,7 @@ func (r *request) header() http.Header { return r.w.Header() }
 
 func (r *request) routePath() string {
 	if r.route == nil {
-		return "none"
+		return noRoute
 	}
 	return r.route.path
 }

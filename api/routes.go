@@ -51,8 +51,11 @@ type route struct {
 	// certificates: counts against the account's certificate rate.
 	certificates bool
 	// quiet: not in the access log above debug (probes, metrics).
-	quiet  bool
-	handle func(*request) error
+	quiet bool
+	// frequent: in the access log above debug only when it fails.
+	frequent bool
+	handle   func(*request) error
+	metrics  *routeMetrics // set by register
 }
 
 // routes joins the tables of all surfaces.
@@ -87,6 +90,7 @@ func (s *Server) register(table []route) error {
 		if r.media == nil {
 			r.media = jsonMedia
 		}
+		r.metrics = s.metrics.of(r.path, r.method)
 		paths := []string{r.path}
 		if rest, ok := strings.CutPrefix(r.path, contractPrefix); ok && r.surface == surfaceContract {
 			paths = append(paths, contractAlias+rest)

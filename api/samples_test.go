@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -16,11 +17,21 @@ import (
 type fakeEvents struct {
 	mu     sync.Mutex
 	events map[string]*event.Event // account/id
+	// fail, when set, is what Publish and Event answer.
+	fail error
+	// records are what Event shows in place of the bare event.
+	records map[string]event.Record
 }
 
-func (f *fakeEvents) Publish(_ context.Context, es []*event.Event) ([]event.Receipt, error) {
+func (f *fakeEvents) Publish(ctx context.Context, es []*event.Event) ([]event.Receipt, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if _, bounded := ctx.Deadline(); !bounded {
+		return nil, errors.New("a change without a limit of time")
+	}
+	if f.fail != nil {
+		return nil, f.fail
+	}
 	out := make([]event.Receipt, len(es))
 	for i, e := range es {
 		f.events[path(e.Account, e.ID)] = e
@@ -32,6 +43,12 @@ func (f *fakeEvents) Publish(_ context.Context, es []*event.Event) ([]event.Rece
 func (f *fakeEvents) Event(_ context.Context, account, id string) (event.Record, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.fail != nil {
+		return event.Record{}, f.fail
+	}
+	if rec, ok := f.records[path(account, id)]; ok {
+		return rec, nil
+	}
 	e, ok := f.events[path(account, id)]
 	if !ok {
 		return event.Record{}, model.Errorf(model.CodeNotFound, "there is no such event")

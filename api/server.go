@@ -41,6 +41,9 @@ type Limits struct {
 	RateBuckets int
 	// EventBytes is the size of one event, in bytes. Default 256 KiB.
 	EventBytes int
+	// BatchEvents is how many events one request may hold. Default and most
+	// 1000.
+	BatchEvents int
 	// FailedLogins is how many wrong passwords for one name a remote network
 	// may send in FailedLoginWindow; ten times as many for all names
 	// together. Defaults 10, 5 min.
@@ -68,6 +71,7 @@ const (
 	defaultRateBuckets         = 20_000
 	defaultPasswordHashes      = 2
 	defaultFailedLogins        = 10
+	defaultBatchEvents         = event.MaxBatchEvents
 	maxHeaderBytes             = 32 << 10
 	minTokenKey                = 32
 )
@@ -80,6 +84,8 @@ func (l *Limits) fill() {
 	def(&l.RateBuckets, defaultRateBuckets)
 	def(&l.PasswordHashes, defaultPasswordHashes)
 	def(&l.EventBytes, event.DefaultMaxEventBytes)
+	def(&l.BatchEvents, defaultBatchEvents)
+	l.BatchEvents = min(l.BatchEvents, event.MaxBatchEvents)
 	def(&l.FailedLogins, defaultFailedLogins)
 	def(&l.FailedLoginWindow, 5*time.Minute)
 	def(&l.SessionLifetime, time.Hour)

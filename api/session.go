@@ -25,7 +25,7 @@ func (s *Server) openSession(r *request) error {
 	if in.Username == "" || in.Password.IsZero() {
 		return model.Errorf(model.CodeInvalid, "username and password must not be empty")
 	}
-	if len(in.Username) > model.MaxIDLength*4 || len(in.Password.Reveal()) > maxPassword {
+	if len(in.Username) > maxUsername || len(in.Password.Reveal()) > maxPassword {
 		return errUnauthorized()
 	}
 	u, err := s.signIn(r, in.Username, in.Password.Reveal())

@@ -49,11 +49,11 @@ type (
 	}
 
 	keyIn struct {
-		Name      string    `json:"name"`
-		Scopes    []string  `json:"scopes" api:"required"`
-		ExpiresAt time.Time `json:"expiresAt"`
-		CIDRs     []string  `json:"cidrs"`
-		Disabled  bool      `json:"disabled"`
+		Name      string     `json:"name"`
+		Scopes    []string   `json:"scopes" api:"required"`
+		ExpiresAt *time.Time `json:"expiresAt"`
+		CIDRs     []string   `json:"cidrs"`
+		Disabled  bool       `json:"disabled"`
 	}
 	keyPatchIn struct {
 		Name      model.Opt[string]    `json:"name"`

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
@@ -92,8 +93,8 @@ func New(o Options) (*Client, error) {
 	case !o.Key.IsZero():
 		c.auth = "App " + o.Key.Reveal()
 	}
-	if strings.ContainsFunc(c.auth, func(r rune) bool { return r < 0x20 || r >= 0x7f }) {
-		return nil, errors.New("client: the key holds characters that a header cannot carry")
+	if !printable(c.auth) {
+		return nil, errHeader
 	}
 	if c.retry.MaxWait <= 0 {
 		c.retry.MaxWait = defaultMaxWait
@@ -111,6 +112,13 @@ func New(o Options) (*Client, error) {
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http = &h
 	return c, nil
+}
+
+var errHeader = errors.New("client: the credentials hold characters that a header cannot carry")
+
+// printable reports whether a header can carry s.
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r >= 0x7f })
 }
 
 // CloseIdle closes the connections that no request uses.
@@ -140,6 +148,9 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 }
 
 func (c *Client) do(ctx context.Context, k call) error {
+	if !printable(k.auth) {
+		return errHeader
+	}
 	if k.in != nil {
 		b, err := json.Marshal(k.in)
 		if err != nil {
@@ -200,7 +211,10 @@ func (c *Client) round(ctx context.Context, k call) (again bool, err error) {
 func (c *Client) wait(ctx context.Context, round int, err error) bool {
 	d := firstWait << min(round-1, 10)
 	if e, ok := errors.AsType[*model.Error](err); ok && e.RetryAfter > 0 {
-		d = time.Duration(e.RetryAfter) * time.Second
+		d = c.retry.MaxWait // what a node asks for may overflow
+		if e.RetryAfter <= int(d/time.Second) {
+			d = time.Duration(e.RetryAfter) * time.Second
+		}
 	}
 	t := time.NewTimer(min(d, c.retry.MaxWait))
 	defer t.Stop()
@@ -215,6 +229,7 @@ func (c *Client) wait(ctx context.Context, round int, err error) bool {
 // try sends one request to one node. lost says that the request went out and
 // no answer came back.
 func (c *Client) try(ctx context.Context, base string, k call) (lost bool, err error) {
+	ctx, sent := c.watch(ctx)
 	req, err := http.NewRequestWithContext(ctx, k.method, base+k.path, bytes.NewReader(k.raw))
 	if err != nil {
 		return false, fmt.Errorf("%s %s: %w", k.method, k.path, err)
@@ -235,12 +250,12 @@ func (c *Client) try(ctx context.Context, base string, k call) (lost bool, err e
 	req.Header.Set("Accept", k.accept)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return noAnswer(base, err)
+		return noAnswer(base, sent.Load(), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
 	if err != nil {
-		return noAnswer(base, err)
+		return noAnswer(base, true, err)
 	}
 	if len(b) > MaxAnswer {
 		return false, fmt.Errorf("%s %s: the answer is larger than %d bytes", k.method, k.path, MaxAnswer)
@@ -267,20 +282,44 @@ func (k *call) take(b []byte) error {
 	return nil
 }
 
+// watch notes whether a request may have left: it has not as long as there was
+// no connection for it. Of a transport that is not the standard library's it
+// is taken to have left.
+func (c *Client) watch(ctx context.Context) (context.Context, *atomic.Bool) {
+	var sent atomic.Bool
+	if _, known := c.http.Transport.(*http.Transport); !known {
+		sent.Store(true)
+		return ctx, &sent
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { sent.Store(true) },
+		WroteHeaders: func() { sent.Store(true) },
+	}), &sent
+}
+
 // noAnswer tells a request that never left from one whose answer was lost.
-func noAnswer(base string, err error) (lost bool, _ error) {
+func noAnswer(base string, sent bool, err error) (lost bool, _ error) {
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
-		return false, model.Errorf(model.CodeUnavailable, "no connection to %s", base).WithCause(err)
+		sent = false
+	}
+	if !sent {
+		reason := err
+		if ue, ok := errors.AsType[*url.Error](err); ok {
+			reason = ue.Err // without the URL, whose query is nobody's business
+		}
+		return false, model.Errorf(model.CodeUnavailable, "no connection to %s: %v", base, reason).WithCause(err)
 	}
 	return true, model.Errorf(model.CodeUnknownOutcome, "no answer from %s; it may have done what was asked", base).WithCause(err)
 }
 
-// statusCodes is what an answer means that names no code.
+// statusCodes is what an answer means that names no code: it came from
+// something between us and the node, which may have got the request.
 var statusCodes = map[int]model.Code{
 	http.StatusBadRequest: model.CodeInvalid, http.StatusUnauthorized: model.CodeUnauthorized, http.StatusForbidden: model.CodeForbidden,
 	http.StatusNotFound: model.CodeNotFound, http.StatusConflict: model.CodeConflict, http.StatusRequestEntityTooLarge: model.CodeTooLarge,
 	http.StatusUnsupportedMediaType: model.CodeInvalid, http.StatusMethodNotAllowed: model.CodeInvalid,
 	http.StatusTooManyRequests: model.CodeLimit, http.StatusServiceUnavailable: model.CodeUnknownOutcome,
+	http.StatusBadGateway: model.CodeUnknownOutcome, http.StatusGatewayTimeout: model.CodeUnknownOutcome,
 }
 
 // answer holds the members of every error model: problem+json, the contract's
@@ -312,7 +351,9 @@ func errorOf(resp *http.Response, body []byte) error {
 			e.Code = code
 		}
 	}
-	e.RetryAfter, _ = strconv.Atoi(resp.Header.Get("Retry-After"))
+	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
+		e.RetryAfter = n
+	}
 	for _, f := range a.Errors {
 		e.Fields = append(e.Fields, model.FieldError{Field: f.Pointer, Message: f.Detail})
 	}

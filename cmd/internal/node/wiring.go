@@ -222,7 +222,7 @@ func (n *Node) serveHTTP(ctx context.Context) error {
 		Ready:    []api.Check{{Name: "cluster", Run: n.cluster.Ready}},
 		Gatherer: n.reg, Registerer: n.reg, TokenKey: n.ring.Derive("api tokens", 32),
 		Logger: n.log, Version: n.version,
-		Limits: api.Limits{EventBytes: int(n.cfg.MaxEventBytes), EventBody: int64(n.cfg.MaxBodyBytes)},
+		Limits: api.Limits{EventBytes: int(n.cfg.MaxEventBytes), EventBody: int64(n.cfg.MaxBodyBytes), BatchEvents: n.cfg.MaxBatchEvents},
 	})
 	if err != nil {
 		return err

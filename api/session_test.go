@@ -1,0 +1,188 @@
+package api
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/belfry/fsm/model"
+)
+
+// password is that of every user that tests sign in as.
+const password = canary + "-password"
+
+// userHarness has the user ana of acme, who may read subscriptions.
+func userHarness(t *testing.T, change ...func(*Options)) *harness {
+	t.Helper()
+	h := newHarness(t, change...)
+	h.addUser(t, model.User{Account: accAcme, Username: "ana", Scopes: []model.Scope{model.ScopeSubscriptionsRead}})
+	return h
+}
+
+func (h *harness) addUser(t *testing.T, u model.User) {
+	t.Helper()
+	u.PasswordHash = sampleHash()
+	if _, err := h.config.CreateUser(t.Context(), model.Actor{Name: "system"}, u); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// signIn opens a session and returns its Authorization header.
+func signIn(t *testing.T, h *harness, username string) string {
+	t.Helper()
+	var out sessionOut
+	body := must(json.Marshal(map[string]string{"username": username, "password": password}))
+	if err := json.Unmarshal([]byte(h.must(t, "POST", sessionPath, "", string(body), 200)), &out); err != nil {
+		t.Fatal(err)
+	}
+	return "IBSSO " + out.Token
+}
+
+func mustRequest(t *testing.T, method, url string) *http.Request {
+	t.Helper()
+	return httptest.NewRequestWithContext(t.Context(), method, url, nil)
+}
+
+// node makes another node of the same cluster: the same state and token key.
+func (h *harness) node(t *testing.T) *harness {
+	t.Helper()
+	o := h.o
+	o.Registerer = nil
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := *h
+	other.Server = s
+	return &other
+}
+
+// A session opens what its user may do, on every node, until its time is over.
+func TestSession_useAndExpiry(t *testing.T) {
+	t.Parallel()
+	h := userHarness(t, func(o *Options) { o.Limits.SessionLifetime = 10 * time.Minute })
+	token := signIn(t, h, "ana")
+	for _, n := range []*harness{h, h.node(t)} {
+		n.with(t, token, 200)
+		scenario{method: "POST", url: profiles, body: `{"profileId":"p",` + hook + `}`, header: map[string]string{"Authorization": token}, status: 403}.on(t, n)
+	}
+	h.with(t, "Bearer "+strings.TrimPrefix(token, "IBSSO "), 401)
+	h.advance(10*time.Minute - time.Second)
+	h.with(t, token, 200)
+	h.advance(time.Second)
+	h.with(t, token, 401)
+}
+
+// DELETE ends the token it came with, on every node and for ever, and no other.
+func TestSession_end(t *testing.T) {
+	t.Parallel()
+	h := userHarness(t)
+	other := h.node(t)
+	token, kept := signIn(t, h, "ana"), signIn(t, other, "ana")
+	bearer := "Bearer " + h.bearer(t, tokenForm())
+	end := func(n *harness, authorization string, status int) string {
+		t.Helper()
+		return scenario{method: "DELETE", url: sessionPath, header: map[string]string{"Authorization": authorization}, status: status}.on(t, n)
+	}
+	for _, a := range []string{token, bearer} {
+		end(other, a, 204)
+		for _, n := range []*harness{h, other} {
+			n.with(t, a, 401)
+			end(n, a, 401)
+		}
+	}
+	h.with(t, kept, 200)
+	h.with(t, "App "+keyManage, 200)
+	acme, err := h.config.ListAudit(accAcme, 0, 2)
+	if err != nil || len(acme.Items) != 2 || acme.Items[1].Action != "token.revoke" || acme.Items[1].Actor != "user:ana" {
+		t.Errorf("the audit log has %+v, %v", acme.Items, err)
+	}
+	for _, a := range []string{"App " + keyManage, basicOf("ana", password)} {
+		if p, _ := refusal(t, end(h, a, 400)); !strings.HasPrefix(p.Detail, "this ends a token") {
+			t.Errorf("without a token: %+v", p)
+		}
+	}
+	h.config.fail = &model.Error{Code: model.CodeUnavailable, Message: "there is no leader right now", RetryAfter: 2}
+	end(h, kept, 503)
+	h.config.fail = nil
+	h.with(t, kept, 200)
+}
+
+// Every reason for a refusal has the same answer; what is missing is named.
+func TestSession_refused(t *testing.T) {
+	t.Parallel()
+	h := userHarness(t)
+	h.addUser(t, model.User{Account: accAcme, Username: "off", Disabled: true})
+	h.addUser(t, model.User{Account: accOther, Username: "of-other"})
+	h.must(t, "PUT", accountsPath+"/other", keyAdmin, `{"disabled":true}`, 200)
+	answers := map[string]bool{}
+	for _, in := range [][2]string{
+		{"ana", "wrong-" + canary}, {"nobody", password}, {"off", password}, {"of-other", password}, {"ana", strings.Repeat("x", maxPassword+1)}, {strings.Repeat("x", maxUsername+1), password},
+	} {
+		body := string(must(json.Marshal(map[string]string{"username": in[0], "password": in[1]})))
+		answers[withoutID(t, h.must(t, "POST", sessionPath, "", body, 401))] = true
+	}
+	if len(answers) != 1 {
+		t.Errorf("the reasons can be told apart: %v", slices.Collect(maps.Keys(answers)))
+	}
+	for body, field := range map[string]string{
+		`{"username":"ana"}`: "/password", `{"password":"x"}`: "/username", `{"username":"ana","password":"x","remember":true}`: "/remember",
+		`{"username":7,"password":"x"}`: "/username",
+	} {
+		if _, at := refusal(t, h.must(t, "POST", sessionPath, "", body, 400)); len(at) != 1 || at[field] == "" {
+			t.Errorf("%s names %v, want %s", body, at, field)
+		}
+	}
+	for _, body := range []string{`{"username":"","password":"x"}`, `{"username":"ana","password":""}`} {
+		h.must(t, "POST", sessionPath, "", body, 400)
+	}
+	if strings.Contains(h.log.String(), canary) {
+		t.Error("a password is in the log")
+	}
+}
+
+// What becomes of a user counts for their sessions at once.
+func TestSession_followsItsUser(t *testing.T) {
+	t.Parallel()
+	const ana = accountsPath + "/acme/users/ana"
+	for name, tt := range map[string]struct {
+		method, url, body string
+		status            int
+		anew              bool
+		then              int
+	}{
+		"disabled":         {"PUT", ana, `{"disabled":true}`, 200, false, 401},
+		"scopes taken":     {"PUT", ana, `{"scopes":null}`, 200, false, 403},
+		"account disabled": {"PUT", accountsPath + "/acme", `{"disabled":true}`, 200, false, 401},
+		"deleted":          {"DELETE", ana, "", 204, false, 401},
+		"made anew":        {"DELETE", ana, "", 204, true, 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := userHarness(t)
+			token := signIn(t, h, "ana")
+			h.must(t, tt.method, tt.url, keyAdmin, tt.body, tt.status)
+			if tt.anew {
+				h.addUser(t, model.User{Account: accAcme, Username: "ana", Scopes: model.AllScopes()})
+			}
+			h.with(t, token, tt.then)
+		})
+	}
+}
+
+// The longest name there can be signs in both ways, whatever its bytes.
+func TestSession_longestName(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	name := strings.Repeat("𝛼", model.MaxTextLength) // four bytes each
+	body := string(must(json.Marshal(map[string]any{"username": name, "password": password, "scopes": []string{"subscriptions:read"}})))
+	h.must(t, "POST", accountsPath+"/acme/users", keyAdmin, body, 201)
+	h.with(t, signIn(t, h, name), 200)
+	h.with(t, basicOf(name, password), 200)
+	h.with(t, basicOf(name+"x", password), 401)
+}
