@@ -126,7 +126,7 @@ func clientConfig(t *testing.T, c *client.Client, m tried) {
 	full := client.Profile{
 		ProfileID: "prof-2", Webhook: &client.Webhook{NotifyURL: "https://hooks.acme.example/2", ContentType: typeJSON}, Security: &client.Security{AuthID: "sec-2"}, ClientCertificateID: "cert-2",
 		MaxBucketSize: 50, WindowSize: 30, ConnectTimeout: 500, ReadTimeout: 2000, EnabledSSLProtocols: []string{"TLSv1.3"}, Headers: map[string]string{"X-A": "b"}, ResponseRegex: "^2",
-		ResponseBodyRegex: "ok", RateLimit: 7, Retry: &client.RetryPolicy{Policy: "custom", Schedule: []int64{1, 2}, MaxAttempts: 3}, Ordering: "KEY", Enabled: &off,
+		ResponseBodyRegex: "ok", RateLimit: 7, Retry: &client.RetryPolicy{Policy: "custom", Schedule: []int64{1, 2}, MaxAttempts: 3}, Ordering: "NONE", Enabled: &off,
 	}
 	answerOf[client.Profile](t, m, "CreateProfile")(c.CreateProfile(ctx, full))
 	if p := answerOf[client.Profile](t, m, "Profile")(c.Profile(ctx, "prof-2", stale)); p.Retry == nil || p.Retry.MaxAttempts != 3 || p.Headers["X-A"] != "b" || p.Enabled == nil || p.WindowSize != 30 {

@@ -21,9 +21,9 @@ func TestProfile_defaults(t *testing.T) {
 	}
 }
 
-const everyKnob = `"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":"application/xml"},"security":{"authId":"sec-1"},"clientCertificateId":"cert-1",` +
+const everyKnob = `"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":"application/json; charset=utf-8"},"security":{"authId":"sec-1"},"clientCertificateId":"cert-1",` +
 	`"maxBucketSize":2000,"windowSize":10000,"connectTimeout":300,"readTimeout":90000,"enabledSSLProtocols":["TLSv1.2","TLSv1.3"],"headers":{"X-Env":"prod"},` +
-	`"responseRegex":"[1-9][0-9]","responseBodyRegex":"ok","rateLimit":5000,"retry":{"policy":"custom","schedule":[5,60],"maxAttempts":3,"maxAge":3600},"ordering":"STRICT","enabled":false`
+	`"responseRegex":"[1-9][0-9]","responseBodyRegex":"ok","rateLimit":5000,"retry":{"policy":"custom","schedule":[5,60],"maxAttempts":3,"maxAge":3600},"ordering":"NONE","enabled":false`
 
 func TestProfile_everyMemberComesBack(t *testing.T) {
 	t.Parallel()
@@ -45,8 +45,8 @@ func TestProfile_putMerges(t *testing.T) {
 		"nothing":                    {`{}`, "", ""},
 		"unknown member":             {`{"profileId":"q","color":"red"}`, "", ""},
 		"url, as a real client does": {`{"webhook":{"notifyUrl":"https://b.example/"}}`, `"notifyUrl":"https://hooks.acme.example/in"`, `"notifyUrl":"https://b.example/"`},
-		"content type to default":    {`{"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":null}}`, `"application/xml"`, `"application/json"`},
-		"content type to empty":      {`{"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":""}}`, `"application/xml"`, `"application/json"`},
+		"content type to default":    {`{"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":null}}`, `"application/json; charset=utf-8"`, `"application/json"`},
+		"content type to empty":      {`{"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":""}}`, `"application/json; charset=utf-8"`, `"application/json"`},
 		"number":                     {`{"windowSize":20}`, `"windowSize":10000`, `"windowSize":20`},
 		"number written as a float":  {`{"windowSize":2e1}`, `"windowSize":10000`, `"windowSize":20`},
 		"numbers to default": {
@@ -66,8 +66,8 @@ func TestProfile_putMerges(t *testing.T) {
 		"no regexes":           {`{"responseRegex":null,"responseBodyRegex":null}`, `,"responseRegex":"[1-9][0-9]","responseBodyRegex":"ok"`, ``},
 		"retry is replaced":    {`{"retry":{"policy":"standard"}}`, `"retry":{"policy":"custom","schedule":[5,60],"maxAttempts":3,"maxAge":3600}`, `"retry":{"policy":"standard"}`},
 		"no retry":             {`{"retry":null}`, `,"retry":{"policy":"custom","schedule":[5,60],"maxAttempts":3,"maxAge":3600}`, ``},
-		"ordering":             {`{"ordering":"KEY"}`, `"STRICT"`, `"KEY"`},
-		"no ordering":          {`{"ordering":null}`, `,"ordering":"STRICT"`, ``},
+		"ordering":             {`{"ordering":"NONE"}`, "", ""},
+		"no ordering":          {`{"ordering":null}`, `,"ordering":"NONE"`, ``},
 		"enabled":              {`{"enabled":true}`, `,"enabled":false`, ``},
 		"enabled by null":      {`{"enabled":null}`, `,"enabled":false`, ``},
 	}
@@ -116,6 +116,7 @@ func TestProfile_memberLimits(t *testing.T) {
 		{"", `"webhook":{"notifyUrl":"https://a.example/#f"}`, "webhook.notifyUrl"},
 		{"", `"webhook":{"notifyUrl":"https://a.example/ x"}`, "webhook.notifyUrl"},
 		{"", `"webhook":{"notifyUrl":"https://a.example/","contentType":"text/plain"}`, "webhook.contentType"},
+		{"", `"webhook":{"notifyUrl":"https://a.example/","contentType":"application/xml"}`, "webhook.contentType"},
 		{`"maxBucketSize":1`, `"maxBucketSize":0`, "maxBucketSize"},
 		{`"maxBucketSize":2000`, `"maxBucketSize":2001`, "maxBucketSize"},
 		{`"windowSize":20`, `"windowSize":19`, "windowSize"},
@@ -159,6 +160,8 @@ func TestProfile_memberLimits(t *testing.T) {
 		{"", `"retry":{}`, "retry.policy"},
 		{`"ordering":"NONE"`, `"ordering":"none"`, "ordering"},
 		{"", `"ordering":""`, "ordering"},
+		{"", `"ordering":"KEY"`, "ordering"},
+		{"", `"ordering":"STRICT"`, "ordering"},
 		{`"enabled":true`, `"enabled":"no"`, "enabled"},
 	}
 	for i, tt := range tests {
