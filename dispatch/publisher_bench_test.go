@@ -32,7 +32,7 @@ func BenchmarkPublish(b *testing.B) {
 				if delay > 0 {
 					d.opts.Proposer = pipe{d.group, delay}
 				}
-				d.subscribe("s1", "p1", "DELIVERY")
+				d.subscribe("s1", "p1")
 				d.start()
 				defer d.stop()
 				payload := string(make([]byte, 1024))

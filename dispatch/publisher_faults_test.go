@@ -37,7 +37,7 @@ func TestPublish_failedProposals(t *testing.T) {
 		{"not a code", true, model.Errorf(model.CodeConflict, "what"), model.CodeUnknownOutcome, "DUPLICATE/1 DUPLICATE/1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			atDesk(t, func(d *desk) { d.subscribe("s1", "p1", "DELIVERY") }, func(d *desk) {
+			atDesk(t, func(d *desk) { d.subscribe("s1", "p1") }, func(d *desk) {
 				d.group.set(func(outbox.Command) (bool, error) { return tc.lose, tc.err })
 				a, b := sms("DELIVERY", "a", `1`), sms("DELIVERY", "b", `1`)
 				_, err := d.publish(a, b)
@@ -64,7 +64,7 @@ func (p shortAnswer) Propose(ctx context.Context, cmd []byte) (uint64, []byte, e
 
 func TestPublish_answerDoesNotFit(t *testing.T) {
 	atDesk(t, func(d *desk) {
-		d.subscribe("s1", "p1", "DELIVERY")
+		d.subscribe("s1", "p1")
 		d.opts.Proposer = shortAnswer{d}
 	}, func(d *desk) {
 		_, err := d.publish(sms("DELIVERY", "a", `1`))
@@ -106,7 +106,7 @@ func atGate(t *testing.T, f func(d *desk, open func())) {
 		g = gate{d, make(chan struct{})}
 		d.opts.Proposer = g
 		d.opts.MaxGroups = 1
-		d.subscribe("s1", "p1", "DELIVERY")
+		d.subscribe("s1", "p1")
 	}, func(d *desk) {
 		open := sync.OnceFunc(func() { close(g.open) })
 		defer open()
@@ -192,7 +192,7 @@ func TestPublish_beforeRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
-		d.subscribe("s1", "p1", "DELIVERY")
+		d.subscribe("s1", "p1")
 		var err error
 		if d.p, err = NewPublisher(d.opts); err != nil {
 			t.Fatal(err)
@@ -212,7 +212,7 @@ func TestPublish_beforeRun(t *testing.T) {
 }
 
 // TestPublish_queueLimit checks INV publish-6, in events and in bytes.
-func TestPublish_queueLimit(t *testing.T) {
+func TestPublish_queueLimit(t *testing.T) { //nolint:tparallel // atGate does
 	t.Parallel()
 	batch := func(n int) []*event.Event {
 		var es []*event.Event
@@ -259,7 +259,7 @@ func TestPublish_queueLimit(t *testing.T) {
 
 // TestPublish_groups: a request is never parted, and a group is no larger than
 // it may be, unless one request alone is.
-func TestPublish_groups(t *testing.T) {
+func TestPublish_groups(t *testing.T) { //nolint:tparallel // atGate does
 	t.Parallel()
 	for _, tc := range []struct {
 		name     string
@@ -308,7 +308,7 @@ func TestPublish_groups(t *testing.T) {
 // for GroupDelay at most, or for a full group, or for a place.
 func TestPublish_delay(t *testing.T) {
 	atDesk(t, func(d *desk) {
-		d.subscribe("s1", "p1", "DELIVERY")
+		d.subscribe("s1", "p1")
 		d.opts.Proposer = slowProposer{d, 100 * time.Millisecond}
 		d.opts.MaxGroups = 3
 		d.opts.MaxGroupEvents = 2
@@ -348,7 +348,7 @@ func TestPublish_requestLimits(t *testing.T) {
 	t.Run("targets", func(t *testing.T) {
 		atDesk(t, func(d *desk) {
 			for i := range 64 {
-				d.subscribe("s"+strconv.Itoa(i), "p"+strconv.Itoa(i), "DELIVERY")
+				d.subscribe("s"+strconv.Itoa(i), "p"+strconv.Itoa(i))
 			}
 		}, func(d *desk) {
 			var es []*event.Event
@@ -366,7 +366,7 @@ func TestPublish_requestLimits(t *testing.T) {
 		})
 	})
 	t.Run("bytes", func(t *testing.T) {
-		atDesk(t, func(d *desk) { d.subscribe("s1", "p1", "DELIVERY") }, func(d *desk) {
+		atDesk(t, func(d *desk) { d.subscribe("s1", "p1") }, func(d *desk) {
 			e := sms("DELIVERY", "", ``)
 			q, err := d.p.match([]*event.Event{e})
 			if err != nil {
@@ -386,7 +386,7 @@ func TestPublish_requestLimits(t *testing.T) {
 		})
 	})
 	t.Run("conflicts named", func(t *testing.T) {
-		atDesk(t, func(d *desk) { d.subscribe("s1", "p1", "DELIVERY") }, func(d *desk) {
+		atDesk(t, func(d *desk) { d.subscribe("s1", "p1") }, func(d *desk) {
 			var before, after []*event.Event
 			var fields []string
 			for i := range model.MaxViolations + 1 {
@@ -416,7 +416,7 @@ func TestPublish_requestLimits(t *testing.T) {
 func TestPublish_concurrent(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	d.subscribe("s1", "p1", "DELIVERY")
+	d.subscribe("s1", "p1")
 	var mu sync.Mutex
 	n := 0
 	d.group.set(func(outbox.Command) (bool, error) {
@@ -438,7 +438,7 @@ func TestPublish_concurrent(t *testing.T) {
 				id := fmt.Sprintf("%d-%d", w/2, i) // two callers share every id
 				rs, err := d.p.Publish(ctx, []*event.Event{sms("DELIVERY", id, `1`), sms("DELIVERY", "x"+id, `1`)})
 				cancel()
-				switch code := model.CodeOf(err); code {
+				switch code := model.CodeOf(err); code { //nolint:exhaustive // the rest fails the test
 				case "":
 					mu.Lock()
 					for _, r := range rs {

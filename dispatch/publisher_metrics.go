@@ -59,7 +59,7 @@ func newPublishMetrics(reg prometheus.Registerer) *publishMetrics {
 
 // count notes what became of a request of n events.
 func (m *publishMetrics) count(n int, receipts []event.Receipt, deliveries int, err error) {
-	switch model.CodeOf(err) {
+	switch model.CodeOf(err) { //nolint:exhaustive // everything else is an error
 	case "":
 		by := map[string]int{}
 		for i := range receipts {

@@ -218,7 +218,7 @@ func (p *Publisher) propose(ctx context.Context, group []*submission) {
 // outcome turns the error of a proposal into what callers are told. What is
 // not known to have failed is an unknown outcome.
 func (p *Publisher) outcome(err error) error {
-	switch model.CodeOf(err) {
+	switch model.CodeOf(err) { //nolint:exhaustive // everything else is not known to have failed
 	case "", model.CodeUnavailable, model.CodeUnknownOutcome:
 		return err
 	default:

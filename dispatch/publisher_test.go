@@ -115,11 +115,11 @@ func (d *desk) start() {
 	})
 }
 
-// subscribe lets a subscription of a profile take an SMS event.
-func (d *desk) subscribe(id, profile, name string) {
+// subscribe lets a subscription of a profile take delivery reports of SMS.
+func (d *desk) subscribe(id, profile string) {
 	d.config.index++
 	d.config.byID[id] = model.Subscription{
-		Account: "acme", Channel: "SMS", ID: id, ProfileID: profile, Events: []model.EventRef{{Event: name}},
+		Account: "acme", Channel: "SMS", ID: id, ProfileID: profile, Events: []model.EventRef{{Event: "DELIVERY"}},
 	}
 	d.index.Committed(d.config, model.ChangeSet{Index: d.config.index, Changes: []model.Change{
 		{Entity: model.EntitySubscription, Account: "acme", Channel: "SMS", ID: id},
@@ -212,9 +212,9 @@ func TestNewPublisher_options(t *testing.T) {
 // TestPublish_targets checks INV publish-2 and the overrides.
 func TestPublish_targets(t *testing.T) {
 	atDesk(t, func(d *desk) {
-		d.subscribe("s1", "p1", "DELIVERY")
-		d.subscribe("s2", "p1", "DELIVERY")
-		d.subscribe("s3", "p2", "DELIVERY")
+		d.subscribe("s1", "p1")
+		d.subscribe("s2", "p1")
+		d.subscribe("s3", "p2")
 	}, func(d *desk) {
 		t := d.t
 		yes, no := true, false
@@ -261,7 +261,7 @@ func TestPublish_targets(t *testing.T) {
 // TestPublish_unmatched: what is owed to nobody writes nothing, unless its id
 // is known.
 func TestPublish_unmatched(t *testing.T) {
-	atDesk(t, func(d *desk) { d.subscribe("s1", "p1", "DELIVERY") }, func(d *desk) {
+	atDesk(t, func(d *desk) { d.subscribe("s1", "p1") }, func(d *desk) {
 		t := d.t
 		if got := d.must(sms("SEEN", "a", `1`), sms("SEEN", "", `2`)); got != "ACCEPTED/0 ACCEPTED/0" || len(d.proposed()) != 0 {
 			t.Errorf("%s and %d entries, want none", got, len(d.proposed()))
@@ -282,7 +282,7 @@ func TestPublish_unmatched(t *testing.T) {
 }
 
 func TestPublish_duplicates(t *testing.T) {
-	atDesk(t, func(d *desk) { d.subscribe("s1", "p1", "DELIVERY") }, func(d *desk) {
+	atDesk(t, func(d *desk) { d.subscribe("s1", "p1") }, func(d *desk) {
 		t := d.t
 		a, b := sms("DELIVERY", "a", `1`), sms("DELIVERY", "b", `1`)
 		if got := d.must(a, sms("DELIVERY", "a", `1`), b); got != "ACCEPTED/1 DUPLICATE/1 ACCEPTED/1" {
@@ -322,7 +322,7 @@ func TestPublish_duplicates(t *testing.T) {
 
 func TestPublish_idempotencyWindow(t *testing.T) {
 	atDesk(t, func(d *desk) {
-		d.subscribe("s1", "p1", "DELIVERY")
+		d.subscribe("s1", "p1")
 		d.opts.IdempotencyWindow = time.Hour
 	}, func(d *desk) {
 		d.must(sms("DELIVERY", "a", `1`))
@@ -338,7 +338,7 @@ func TestPublish_oneSnapshot(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.opts.MaxGroupEvents = 1 // one request per entry
-	d.subscribe("s", "p1", "DELIVERY")
+	d.subscribe("s", "p1")
 	d.start()
 	defer d.stop()
 	stop := make(chan struct{})
@@ -350,7 +350,7 @@ func TestPublish_oneSnapshot(t *testing.T) {
 				return
 			default:
 			}
-			d.subscribe("s", "p"+strconv.Itoa(i), "DELIVERY")
+			d.subscribe("s", "p"+strconv.Itoa(i))
 		}
 	})
 	seen := map[uint64]bool{}
@@ -376,7 +376,7 @@ func TestPublish_oneSnapshot(t *testing.T) {
 // states travel in one entry under the newest.
 func TestPublish_newestIndex(t *testing.T) {
 	atDesk(t, func(d *desk) {
-		d.subscribe("s1", "p1", "DELIVERY")
+		d.subscribe("s1", "p1")
 		d.opts.Proposer = slowProposer{d, 10 * time.Millisecond}
 		d.opts.GroupDelay = time.Second
 	}, func(d *desk) {
@@ -384,7 +384,7 @@ func TestPublish_newestIndex(t *testing.T) {
 		for range 3 {
 			wg.Go(func() { d.must(sms("DELIVERY", "", `1`)) })
 			synctest.Wait()
-			d.subscribe("s2", "p2", "DELIVERY")
+			d.subscribe("s2", "p2")
 		}
 		wg.Wait()
 		cs := d.proposed()
