@@ -36,8 +36,9 @@ type Group struct {
 	hints       *hints
 	leaderReads rounds
 	reads       rounds
-	// config keeps membership changes of this leader one after another.
-	config sync.Mutex
+	// config, when it has a value, is taken: it keeps membership changes of this
+	// leader one after another.
+	config chan struct{}
 	opened time.Time
 	// started: raft may be asked for its configuration.
 	started atomic.Bool
@@ -48,12 +49,14 @@ type Group struct {
 	changed chan struct{} // closed and replaced when the leader may have changed
 	duties  []Duty
 	closing bool // nothing more is asked of raft
+	dialled map[raft.ServerID]raft.ServerAddress
 }
 
 var (
 	errNotLeader = unavailable("this node is not the leader")
 	errNoQuorum  = unavailable("no quorum of the cluster answers")
 	errNoLeader  = unavailable("no leader is known")
+	errStopping  = unavailable("this node is stopping")
 )
 
 func unavailable(text string) *model.Error {
@@ -63,7 +66,7 @@ func unavailable(text string) *model.Error {
 func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	log := n.log.Named(spec.Name)
 	g = &Group{
-		name: spec.Name, n: n, log: log, self: n.self, acks: newAcks(), changed: make(chan struct{}), opened: time.Now(),
+		name: spec.Name, n: n, log: log, self: n.self, acks: newAcks(), changed: make(chan struct{}), opened: time.Now(), config: make(chan struct{}, 1), dialled: map[raft.ServerID]raft.ServerAddress{},
 		machine: newMachine(spec.FSM, spec.DurableFSM), metrics: n.metrics.group(spec.Name),
 	}
 	g.leaderReads.run, g.reads.run = g.leaderRead, g.read
@@ -133,13 +136,23 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 // ServerAddr makes raft dial a server by its identity and not only by its
 // address; see transport.RaftAddress. It is for raft.
 func (g *Group) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	var servers []raft.Server
 	if g.started.Load() {
-		for _, s := range g.servers() {
-			if s.ID == id {
-				return raft.ServerAddress(transport.RaftAddress(string(id), string(s.Address))), nil
-			}
+		servers = g.servers()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range servers {
+		if s.ID == id {
+			g.dialled[id] = s.Address
+			break
 		}
 	}
+	// A server that was taken out is still sent the entry that says so.
+	if addr, ok := g.dialled[id]; ok {
+		return raft.ServerAddress(transport.RaftAddress(string(id), string(addr))), nil
+	}
+	// Raft then takes the plain address, which the transport refuses.
 	return "", fmt.Errorf("server %s is not in the configuration", id)
 }
 
@@ -154,7 +167,7 @@ func (g *Group) close() error {
 		g.mu.Lock()
 		g.closing = true
 		g.mu.Unlock()
-		g.asked.Wait()
+		g.awaitAnswers()
 		errs = append(errs, g.raft.Shutdown().Error())
 	}
 	if g.trans != nil {
@@ -166,6 +179,26 @@ func (g *Group) close() error {
 		g.stores.Close = nil
 	}
 	return errors.Join(errs...)
+}
+
+// awaitAnswers waits for what raft has been asked. A leader whose followers
+// are there but cannot write would not answer as long as it leads, so it is
+// cut off from them when the leader lease should have been enough.
+func (g *Group) awaitAnswers() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.asked.Wait()
+	}()
+	t := time.NewTimer(2 * g.n.o.HeartbeatTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		_ = g.trans.Close() // again in close, where errors count
+		g.trans.CloseStreams()
+		<-done
+	}
 }
 
 func (g *Group) notify() {
@@ -203,9 +236,24 @@ func (g *Group) Term() uint64 { return g.raft.CurrentTerm() }
 func (g *Group) AppliedIndex() uint64 { return g.machine.applied.index() }
 
 // WaitApplied returns when the local state has the command at index, or the
-// error of ctx. index must be one that Propose returned.
+// error of ctx, or CodeUnavailable when the node is closed. index must be one
+// that Propose returned.
 func (g *Group) WaitApplied(ctx context.Context, index uint64) error {
+	if g.AppliedIndex() >= index {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.n.ctx, func() { cancel(errStopping) })()
 	return g.machine.applied.wait(ctx, index)
+}
+
+// keepUp is WaitApplied for LeaderWait at most: a node that is cut off may not
+// have the index for a long time.
+func (g *Group) keepUp(ctx context.Context, index uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, g.n.o.LeaderWait)
+	defer cancel()
+	return g.WaitApplied(ctx, index)
 }
 
 // servers gives the latest configuration of the group.

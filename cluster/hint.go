@@ -46,10 +46,10 @@ func (h *hints) committed(index, term uint64) {
 	if !h.g.started.Load() {
 		return
 	}
-	// The term is read first: raft leaves the state of a leader before it takes
-	// a newer term.
+	// A node that led between two looks at the same term led that term: raft
+	// leaves the state of a leader before it takes a newer term.
 	leading := h.g.raft.CurrentTerm()
-	if h.g.raft.State() != raft.Leader {
+	if h.g.raft.State() != raft.Leader || h.g.raft.CurrentTerm() != leading {
 		return
 	}
 	h.mu.Lock()

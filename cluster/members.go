@@ -60,11 +60,21 @@ func (n *Node) CandidatesChanged() <-chan struct{} { return n.memberCh }
 // Candidates lists every node that may hold a lease, sorted by id, also one
 // that was removed. Only the leader of the first group may use it, in a Duty.
 func (n *Node) Candidates() []Candidate {
-	servers := n.groups[0].servers()
+	g := n.groups[0]
+	servers := g.servers()
+	n.mu.Lock()
+	led := n.terms[g.name]
+	n.mu.Unlock()
+	// INV lease-5: what is said holds for the last moment at which a quorum
+	// followed this node. One that was superseded and has not noticed would else
+	// take everybody's lease for expired, as nobody reports to it.
+	now := g.quorumContact(led.term)
+	if now.Before(led.since) {
+		now = led.since
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	now := time.Now()
-	since := n.terms[n.groups[0].name].since
+	since := led.since
 	var out []Candidate
 	voters := map[string]bool{}
 	for _, s := range servers {
@@ -79,7 +89,7 @@ func (n *Node) Candidates() []Candidate {
 		}
 		quiet := now.Sub(last)
 		out = append(out, Candidate{
-			NodeID: id, Live: quiet <= n.silence(), Draining: n.heard[id].report.Draining,
+			NodeID: id, Live: quiet <= n.silence(), Draining: n.heard[id].report.Draining || n.leaves(id),
 			LeaseExpired: quiet > n.o.LeaseTTL+n.slack(),
 		})
 	}
@@ -91,6 +101,9 @@ func (n *Node) Candidates() []Candidate {
 	slices.SortFunc(out, func(a, b Candidate) int { return cmp.Compare(a.NodeID, b.NodeID) })
 	return out
 }
+
+// leaves reports whether a node is about to be taken out. n.mu is held.
+func (n *Node) leaves(nodeID string) bool { return time.Now().Before(n.leaving[nodeID]) }
 
 // leaderView makes the member list at the leader.
 func (n *Node) leaderView(now time.Time) []Member {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -25,11 +27,6 @@ const (
 	joinRefusals = 6
 	// changeTimeout bounds one change of a raft configuration.
 	changeTimeout = 5 * time.Second
-	// promoteLag is how many entries a new server may be behind when it gets
-	// its vote.
-	promoteLag = 256
-	// reconcileEvery is how often a leader compares members.
-	reconcileEvery = 200 * time.Millisecond
 )
 
 type joinRequest struct {
@@ -48,8 +45,9 @@ func (n *Node) groupNames() []string {
 	return names
 }
 
-// join asks the nodes of Options.Join, in turn, until this node is a member.
-// One that is a member already asks nobody.
+// join asks the nodes of Options.Join, in turn, until this node has been a
+// voter. One that is a member asks nobody, unless a leader does not know it: the
+// entry that made it one can get lost with the leader before.
 func (n *Node) join(ctx context.Context, fail context.CancelCauseFunc) {
 	if len(n.o.Join) == 0 {
 		return
@@ -60,7 +58,17 @@ func (n *Node) join(ctx context.Context, fail context.CancelCauseFunc) {
 		panic(err)
 	}
 	refused := 0
-	for turn := 0; ctx.Err() == nil && !n.groups[0].member(); turn++ {
+	for turn := 0; ctx.Err() == nil; turn++ {
+		n.mu.Lock()
+		wasIn, stranger := n.wasIn, n.refused > 0
+		n.mu.Unlock()
+		if wasIn {
+			return
+		}
+		if n.groups[0].member() && !stranger {
+			sleep(ctx, joinPause)
+			continue
+		}
 		addr := n.o.Join[turn%len(n.o.Join)]
 		callCtx, cancel := context.WithTimeout(ctx, 2*changeTimeout)
 		_, err := n.trans.QueryAddr(callCtx, addr, methodJoin, body)
@@ -115,21 +123,45 @@ func (n *Node) serveJoin(ctx context.Context, _ string, body []byte) ([]byte, er
 	if string(who) != r.ServerID {
 		return nil, model.Errorf(model.CodeInvalid, "at %s another node answers than %s: set --peer-advertise to the address of this node", r.PeerAddress, r.NodeID)
 	}
-	return nil, g.admit(r)
+	return nil, g.changing(ctx, func() error { return g.admit(r) })
 }
+
+// changing runs f, which changes members, alone. f goes on when ctx ends: then
+// the outcome is not known.
+func (g *Group) changing(ctx context.Context, f func() error) error {
+	select {
+	case g.config <- struct{}{}:
+	case <-ctx.Done():
+		return unavailable("another change of members is under way").WithCause(ctx.Err())
+	}
+	done := make(chan error, 1)
+	started := g.n.background(func() {
+		defer func() { <-g.config }()
+		done <- f()
+	})
+	if !started {
+		<-g.config
+		return errStopping
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errUnknownChange.WithCause(ctx.Err())
+	}
+}
+
+var errUnknownChange = model.Errorf(model.CodeUnknownOutcome, "the outcome of the change of members is not known; look at the list of nodes")
 
 // admit adds a server without a vote, after taking out an earlier incarnation
 // of the node.
 func (g *Group) admit(r joinRequest) error {
-	g.config.Lock()
-	defer g.config.Unlock()
 	if old, ok := g.server(r.NodeID); ok {
 		if string(old.ID) == r.ServerID {
 			return nil
 		}
-		// INV member-1: an earlier incarnation is taken out only when it can
-		// hold no lease.
-		if g.n.mayHoldLease(r.NodeID) {
+		// INV member-1, and a new node must not push out one that lives.
+		if g.n.mayHoldLease(r.NodeID) || g.n.hears(old.ID) {
 			return model.Errorf(model.CodeConflict, "node id %s is in use by a node at %s: choose another --node-id, or stop that node first", r.NodeID, old.Address)
 		}
 		g.log.Warn("node comes with an empty disk; its earlier incarnation is taken out", "node", r.NodeID, "old", old.ID, "new", r.ServerID)
@@ -151,6 +183,25 @@ func (g *Group) admit(r joinRequest) error {
 	})
 }
 
+// hears reports whether a server has reported within the lease time.
+func (n *Node) hears(id raft.ServerID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.heard[nodeOf(id)]
+	return p.report.ServerID == string(id) && time.Since(p.at) <= n.o.LeaseTTL
+}
+
+// retire has a node given no lease for as long as it takes to take it out.
+func (n *Node) retire(nodeID string, until time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leaving[nodeID] = until
+	maps.DeleteFunc(n.leaving, func(id string, _ time.Time) bool { return !n.leaves(id) })
+}
+
+// removeLimit bounds RemoveNode: a node that lives keeps its lease for a while.
+func (n *Node) removeLimit() time.Duration { return n.o.LeaderWait + n.o.LeaseTTL + 2*n.slack() }
+
 func (n *Node) mayHoldLease(nodeID string) bool {
 	for _, c := range n.Candidates() {
 		if c.NodeID == nodeID {
@@ -170,17 +221,18 @@ func (g *Group) change(request func() raft.Future) error {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return errNotLeader.WithCause(err)
 	default:
-		return model.Errorf(model.CodeUnknownOutcome, "the outcome of the change of members is not known; look at the list of nodes").WithCause(err)
+		return errUnknownChange.WithCause(err)
 	}
 }
 
-// RemoveNode takes a node out of the cluster, from any node. Errors:
-// CodeNotFound, CodeConflict when the rest would have no quorum, CodeUnavailable.
+// RemoveNode takes a node out of the cluster, from any node, when its lease has
+// run out. Errors: CodeNotFound, CodeConflict when the rest would have no
+// quorum, CodeUnavailable.
 func (n *Node) RemoveNode(ctx context.Context, nodeID string) error {
 	g := n.groups[0]
-	return g.untilLeader(ctx, func() error {
+	return g.until(ctx, n.removeLimit(), func() error {
 		if g.IsLeader() {
-			return g.expel(nodeID)
+			return g.changing(ctx, func() error { return g.expel(nodeID) })
 		}
 		leader, ok := g.Leader()
 		if !ok || leader == n.o.NodeID {
@@ -194,19 +246,18 @@ func (n *Node) RemoveNode(ctx context.Context, nodeID string) error {
 // Leave takes this node out of the cluster for good.
 func (n *Node) Leave(ctx context.Context) error { return n.RemoveNode(ctx, n.o.NodeID) }
 
-func (n *Node) serveRemove(_ context.Context, _ string, body []byte) ([]byte, error) {
-	if !n.groups[0].IsLeader() {
+func (n *Node) serveRemove(ctx context.Context, _ string, body []byte) ([]byte, error) {
+	g := n.groups[0]
+	if !g.IsLeader() {
 		return nil, errNotLeader
 	}
-	return nil, n.groups[0].expel(string(body))
+	return nil, g.changing(ctx, func() error { return g.expel(string(body)) })
 }
 
 // expel removes a server from the first group; the reconcilers of the other
 // groups follow. A leader does not remove itself: it hands over, and the
 // caller asks the next one.
 func (g *Group) expel(nodeID string) error {
-	g.config.Lock()
-	defer g.config.Unlock()
 	s, ok := g.server(nodeID)
 	if !ok {
 		return model.Errorf(model.CodeNotFound, "the cluster has no node %q", nodeID)
@@ -236,7 +287,16 @@ func (g *Group) expel(nodeID string) error {
 		}
 		return errNotLeader
 	}
+	// INV member-1: a server is taken out only when it can hold no lease. Who
+	// leads next does not know of it, and would give its work to others at once.
+	g.n.retire(nodeID, time.Now().Add(g.n.o.LeaderWait))
+	if g.n.mayHoldLease(nodeID) {
+		return unavailable("the lease of the node has to run out first")
+	}
 	g.log.Info("node is removed", "node", nodeID)
+	// INV member-2: it is told so, and ends, when that is committed.
+	g.n.retire(nodeID, time.Now().Add(math.MaxInt64))
+	defer g.n.retire(nodeID, time.Time{})
 	return g.change(func() raft.Future { return g.raft.RemoveServer(s.ID, 0, changeTimeout) })
 }
 
@@ -335,95 +395,4 @@ func (n *Node) HandOver(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// reconciler is the duty of every group's leader to give caught-up servers
-// their vote, to keep addresses current and, in groups but the first, to have
-// the members that the first has.
-type reconciler struct{ g *Group }
-
-// Name names the duty.
-func (reconciler) Name() string { return "members" }
-
-// Run compares until ctx ends.
-func (r reconciler) Run(ctx context.Context, term uint64) error {
-	for sleep(ctx, reconcileEvery) {
-		if err := r.g.reconcile(ctx); err != nil && ctx.Err() == nil {
-			r.g.log.Warn("the members of the group could not be brought up to date; trying again", "term", term, "error", err, "cause", errors.Unwrap(err))
-		}
-	}
-	return nil
-}
-
-// reconcile makes at most one change.
-func (g *Group) reconcile(ctx context.Context) error {
-	first := g.n.groups[0]
-	g.config.Lock()
-	defer g.config.Unlock()
-	have := g.servers()
-	if g != first {
-		want := first.servers()
-		if !slices.ContainsFunc(want, func(s raft.Server) bool { return s.ID == g.self }) {
-			return nil // this node knows too little of the first group
-		}
-		for _, s := range have {
-			if slices.ContainsFunc(want, func(w raft.Server) bool { return w.ID == s.ID }) {
-				continue
-			}
-			// Not on the word of a replica that may be behind.
-			if err := first.Linearize(ctx); err != nil {
-				return err
-			}
-			if slices.ContainsFunc(first.servers(), func(w raft.Server) bool { return w.ID == s.ID }) {
-				return nil
-			}
-			return g.change(func() raft.Future { return g.raft.RemoveServer(s.ID, 0, changeTimeout) })
-		}
-		for _, w := range want {
-			i := slices.IndexFunc(have, func(s raft.Server) bool { return s.ID == w.ID })
-			switch {
-			case i < 0:
-				return g.change(func() raft.Future { return g.raft.AddNonvoter(w.ID, w.Address, 0, changeTimeout) })
-			case have[i].Address != w.Address:
-				return g.readdress(have[i], w.Address)
-			}
-		}
-	}
-	return g.promote(have)
-}
-
-// promote gives a vote to a server that has caught up, and a new address to
-// one that reports from it.
-func (g *Group) promote(have []raft.Server) error {
-	now, commit := time.Now(), g.raft.CommitIndex()
-	g.n.mu.Lock()
-	heard := make(map[raft.ServerID]peer, len(have))
-	for _, s := range have {
-		if p := g.n.heard[nodeOf(s.ID)]; p.report.ServerID == string(s.ID) && now.Sub(p.at) <= g.n.o.LeaseTTL {
-			heard[s.ID] = p
-		}
-	}
-	g.n.mu.Unlock()
-	for _, s := range have {
-		p, ok := heard[s.ID]
-		if !ok {
-			continue
-		}
-		if g == g.n.groups[0] && string(s.Address) != p.report.PeerAddress {
-			return g.readdress(s, raft.ServerAddress(p.report.PeerAddress))
-		}
-		if s.Suffrage != raft.Voter && p.report.Applied[g.name]+promoteLag >= commit && p.report.Applied[g.name] > 0 {
-			g.log.Info("node has caught up and gets its vote", "node", nodeOf(s.ID))
-			return g.change(func() raft.Future { return g.raft.AddVoter(s.ID, s.Address, 0, changeTimeout) })
-		}
-	}
-	return nil
-}
-
-func (g *Group) readdress(s raft.Server, addr raft.ServerAddress) error {
-	g.log.Info("node has a new address", "node", nodeOf(s.ID), "old", s.Address, "new", addr)
-	if s.Suffrage == raft.Voter {
-		return g.change(func() raft.Future { return g.raft.AddVoter(s.ID, addr, 0, changeTimeout) })
-	}
-	return g.change(func() raft.Future { return g.raft.AddNonvoter(s.ID, addr, 0, changeTimeout) })
 }

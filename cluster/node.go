@@ -41,9 +41,11 @@ type Node struct {
 
 	mu       sync.Mutex
 	terms    map[string]leadership
-	heard    map[string]peer // by node id
-	view     view            // what the leader last told
-	leaseEnd time.Time
+	leaving  map[string]time.Time // until when a node is given no lease, as it is to be taken out
+	heard    map[string]peer      // by node id
+	view     view                 // what the leader last told
+	grants   []grant              // that wait for the local state
+	leaseEnd time.Time            // of the grants whose state this node has
 	draining bool
 	refused  int           // answers in a row that say this node is not a member
 	wasIn    bool          // this node was a member for sure
@@ -77,7 +79,7 @@ func Open(ctx context.Context, o Options) (n *Node, err error) {
 	}
 	n = &Node{
 		o: o, log: o.Logger, self: serverID(o.NodeID, incarnation),
-		terms: map[string]leadership{}, heard: map[string]peer{},
+		terms: map[string]leadership{}, heard: map[string]peer{}, leaving: map[string]time.Time{},
 		kick: make(chan struct{}, 1), changed: make(chan struct{}), memberCh: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -111,7 +113,9 @@ func Open(ctx context.Context, o Options) (n *Node, err error) {
 		n.Handle(methodTransfer+g.name, g.serveTransfer)
 	}
 	n.known = len(n.groups[0].servers()) > 0
-	n.wasIn = n.groups[0].member()
+	// Only a vote says so for sure: the entry that adds a server may get lost
+	// with its leader, but none gives it a vote before that one is committed.
+	n.wasIn = votes(n.groups[0].servers(), n.self)
 	if !n.known && len(o.Join) == 0 {
 		return nil, errors.New("this data directory belongs to no cluster: start the first node with --bootstrap and the others with --join ADDRESS")
 	}

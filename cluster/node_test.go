@@ -2,110 +2,13 @@ package cluster_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/raft"
-
-	"example.com/belfry/cluster"
-	"example.com/belfry/cluster/clustertest"
 	"example.com/belfry/fsm/model"
 )
-
-// ledger is a state machine that keeps every command, in order.
-type ledger struct {
-	mu   sync.Mutex
-	cmds []string
-}
-
-func (l *ledger) Apply(e *raft.Log) any {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if string(e.Data) == "refuse" {
-		return model.Invalid("field", "refused")
-	}
-	l.cmds = append(l.cmds, string(e.Data))
-	return binary.BigEndian.AppendUint64(nil, uint64(len(l.cmds)))
-}
-
-func (l *ledger) list() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]string(nil), l.cmds...)
-}
-
-type ledgerSnapshot []string
-
-func (l *ledger) Snapshot() (raft.FSMSnapshot, error) { return ledgerSnapshot(l.list()), nil }
-
-func (s ledgerSnapshot) Persist(sink raft.SnapshotSink) error {
-	for _, c := range s {
-		if _, err := sink.Write(append([]byte{byte(len(c))}, c...)); err != nil {
-			return err
-		}
-	}
-	return sink.Close()
-}
-
-func (ledgerSnapshot) Release() {}
-
-func (l *ledger) Restore(r io.ReadCloser) error {
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cmds = nil
-	for len(b) > 0 {
-		n := int(b[0])
-		l.cmds, b = append(l.cmds, string(b[1:1+n])), b[1+n:]
-	}
-	return r.Close()
-}
-
-// sim is a cluster of ledgers.
-type sim struct {
-	*clustertest.Cluster
-
-	t  *testing.T
-	mu sync.Mutex
-	fs map[string]map[string]*ledger
-}
-
-func newSim(t *testing.T, nodes int) *sim {
-	t.Helper()
-	s := &sim{t: t, fs: map[string]map[string]*ledger{}}
-	o := clustertest.Options{Nodes: nodes}
-	o.Groups = func(id string) []cluster.GroupSpec {
-		a, b := &ledger{}, &ledger{}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.fs[id] = map[string]*ledger{"config": a, "events": b}
-		return []cluster.GroupSpec{{Name: "config", FSM: a}, {Name: "events", FSM: b}}
-	}
-	s.Cluster = clustertest.New(t, o)
-	return s
-}
-
-// ledger is the state machine of the first group.
-func (s *sim) ledger(id string) *ledger {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fs[id]["config"]
-}
-
-func (s *sim) propose(id, group, cmd string) {
-	s.t.Helper()
-	if _, _, err := s.Node(id).Group(group).Propose(s.t.Context(), []byte(cmd)); err != nil {
-		s.t.Fatalf("propose %s at %s: %v", cmd, id, err)
-	}
-}
 
 // TestCluster_anyNodeProposesAndReads: what one node acknowledged, every node
 // reads at once.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -122,7 +123,7 @@ func (o *Options) validate() error {
 	seen := map[string]bool{}
 	for i := range o.Groups {
 		g := &o.Groups[i]
-		if !nodeIDPattern.MatchString(g.Name) || seen[g.Name] {
+		if !nodeIDPattern.MatchString(g.Name) || strings.Trim(g.Name, ".") == "" || seen[g.Name] {
 			return fmt.Errorf("raft group name %q is malformed or given twice", g.Name)
 		}
 		seen[g.Name] = true
@@ -136,6 +137,9 @@ func (o *Options) validate() error {
 		if g.Log != LogBolt && g.Log != LogWAL {
 			return fmt.Errorf("raft group %s: log %q must be %s or %s", g.Name, g.Log, LogBolt, LogWAL)
 		}
+		if g.SnapshotInterval < 0 {
+			return fmt.Errorf("raft group %s: the snapshot interval %s is negative", g.Name, g.SnapshotInterval)
+		}
 		g.SnapshotThreshold = orElse(g.SnapshotThreshold, defaultSnapshotThreshold)
 		g.SnapshotInterval = orElse(g.SnapshotInterval, defaultSnapshotInterval)
 		g.TrailingLogs = orElse(g.TrailingLogs, defaultTrailingLogs)
@@ -145,6 +149,14 @@ func (o *Options) validate() error {
 	o.CommitTimeout = orElse(o.CommitTimeout, defaultCommitTimeout)
 	o.LeaseTTL = orElse(o.LeaseTTL, DefaultLeaseTTL)
 	o.LeaderWait = orElse(o.LeaderWait, DefaultLeaderWait)
+	for _, d := range []time.Duration{o.HeartbeatTimeout, o.CommitTimeout, o.LeaseTTL, o.LeaderWait} {
+		if d < 0 {
+			return fmt.Errorf("a time of %s is negative", d)
+		}
+	}
+	if o.LeaseTTL < o.HeartbeatTimeout {
+		return fmt.Errorf("the lease time %s is below the heartbeat timeout %s", o.LeaseTTL, o.HeartbeatTimeout)
+	}
 	if o.ElectionTimeout < o.HeartbeatTimeout {
 		return fmt.Errorf("the election timeout %s is below the heartbeat timeout %s", o.ElectionTimeout, o.HeartbeatTimeout)
 	}

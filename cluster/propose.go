@@ -38,7 +38,8 @@ type outcome struct {
 //
 // Errors are *model.Error: what the state machine answered (then index is
 // set); CodeUnavailable when provably nothing was appended, after LeaderWait
-// or the end of ctx; CodeUnknownOutcome when cmd may still be applied;
+// or the end of ctx; CodeUnknownOutcome when cmd may still be applied, or is
+// and the state of this node does not have it after LeaderWait (index is set);
 // CodeTooLarge over MaxCommand. INV propose-1: a command is sent again only on
 // proof that it was not appended.
 func (g *Group) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error) {
@@ -53,7 +54,7 @@ func (g *Group) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error)
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := g.WaitApplied(ctx, o.index); err != nil {
+	if err := g.keepUp(ctx, o.index); err != nil {
 		return o.index, nil, model.Errorf(model.CodeUnknownOutcome, "the change is committed but this node has not caught up with it").WithCause(err)
 	}
 	return o.index, o.resp, o.err
@@ -62,7 +63,11 @@ func (g *Group) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error)
 // untilLeader runs try again as long as it says CodeUnavailable, within
 // LeaderWait and ctx.
 func (g *Group) untilLeader(ctx context.Context, try func() error) error {
-	giveUp := time.NewTimer(g.n.o.LeaderWait)
+	return g.until(ctx, g.n.o.LeaderWait, try)
+}
+
+func (g *Group) until(ctx context.Context, limit time.Duration, try func() error) error {
+	giveUp := time.NewTimer(limit)
 	defer giveUp.Stop()
 	delay := firstRetry
 	for {

@@ -12,13 +12,14 @@ import (
 
 // Linearize returns once the local state has everything that was acknowledged
 // anywhere before the call. Concurrent callers share a round. Errors:
-// CodeUnavailable when no leader confirms itself within LeaderWait or ctx.
+// CodeUnavailable when no leader confirms itself, or the local state does not
+// get there, within LeaderWait each or ctx.
 func (g *Group) Linearize(ctx context.Context) error {
 	index, err := g.reads.join(ctx, g.n)
 	if err != nil {
 		return err
 	}
-	if err := g.WaitApplied(ctx, index); err != nil {
+	if err := g.keepUp(ctx, index); err != nil {
 		return unavailable("this node has not caught up with the leader in time").WithCause(err)
 	}
 	return nil
@@ -104,7 +105,7 @@ func (r *rounds) join(ctx context.Context, n *Node) (uint64, error) {
 	if !r.running {
 		if r.running = n.background(func() { r.loop(n) }); !r.running {
 			r.mu.Unlock()
-			return 0, unavailable("this node is stopping")
+			return 0, errStopping
 		}
 	}
 	r.mu.Unlock()

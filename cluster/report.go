@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -34,13 +36,14 @@ type nodeReport struct {
 }
 
 // reportReply is the answer. Granted grants a lease that began Behind before
-// the report was sent.
+// the report was sent, to a node whose state of the first group has Commands.
 type reportReply struct {
 	Leader        string   `json:"leader,omitempty"` // of the first group, when that is another node
 	LeaderAddress string   `json:"leaderAddress,omitempty"`
 	Stranger      bool     `json:"stranger,omitempty"` // the sender is not a member
 	Granted       bool     `json:"granted,omitempty"`
 	BehindNs      int64    `json:"behindNs,omitempty"`
+	Commands      uint64   `json:"commands,omitempty"` // last command the leader has applied
 	Members       []Member `json:"members,omitempty"`
 }
 
@@ -49,6 +52,12 @@ type peer struct {
 	report nodeReport
 	at     time.Time // of any report
 	lease  time.Time // of the last one that asked for a lease
+}
+
+// grant is a lease with the command that the state of its holder must have.
+type grant struct {
+	end      time.Time
+	commands uint64
 }
 
 // view is the member list as the leader told it.
@@ -97,6 +106,10 @@ func (n *Node) ownReport() nodeReport {
 func (n *Node) report(ctx context.Context, fail context.CancelCauseFunc) {
 	tick := time.NewTicker(n.o.LeaseTTL / reportsPerLease)
 	defer tick.Stop()
+	// A leader of another group that does not answer must not cost a lease.
+	var others sync.WaitGroup
+	defer others.Wait()
+	busy := make(chan struct{}, 1)
 	hint, turn := "", 0
 	for {
 		r := n.ownReport()
@@ -107,9 +120,7 @@ func (n *Node) report(ctx context.Context, fail context.CancelCauseFunc) {
 			n.take(time.Now(), n.receive(r))
 		case known:
 			hint = ""
-			if addr, ok := n.resolve(leader); ok {
-				n.tell(ctx, addr, r)
-			}
+			n.tellLeader(ctx, leader, r)
 		default: // ask around; who is asked names the leader
 			addrs := n.addresses()
 			if hint != "" {
@@ -120,7 +131,14 @@ func (n *Node) report(ctx context.Context, fail context.CancelCauseFunc) {
 				hint = n.tell(ctx, addrs[turn%len(addrs)], r)
 			}
 		}
-		n.tellOthers(ctx, r, leader)
+		select {
+		case busy <- struct{}{}:
+			others.Go(func() {
+				n.tellOthers(ctx, r, leader)
+				<-busy
+			})
+		default:
+		}
 		if n.removed() {
 			n.log.Error("this node was removed from the cluster")
 			fail(errors.Join(ErrRemoved, n.markRemoved()))
@@ -133,6 +151,30 @@ func (n *Node) report(ctx context.Context, fail context.CancelCauseFunc) {
 			return
 		}
 	}
+}
+
+// tellLeader reports to the leader of the cluster, until there is another.
+func (n *Node) tellLeader(ctx context.Context, leader string, r nodeReport) {
+	addr, ok := n.resolve(leader)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			changed := n.groups[0].LeaderChanged()
+			if id, ok := n.groups[0].Leader(); ok && id != leader {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	n.tell(ctx, addr, r)
 }
 
 // tellOthers reports to the leaders of the other groups, for they promote and
@@ -195,9 +237,8 @@ func (n *Node) take(sent time.Time, a reportReply) {
 		n.metrics.reports.WithLabelValues("granted").Inc()
 		// INV lease-1: a lease is counted from before the question was sent,
 		// on this node's monotonic clock.
-		if end := sent.Add(n.o.LeaseTTL - time.Duration(a.BehindNs)); end.After(n.leaseEnd) {
-			n.leaseEnd = end
-		}
+		n.grants = append(n.grants, grant{sent.Add(n.o.LeaseTTL - time.Duration(a.BehindNs)), a.Commands})
+		n.useGrants()
 	} else {
 		n.metrics.reports.WithLabelValues("refused").Inc()
 	}
@@ -250,11 +291,11 @@ func (n *Node) receive(r nodeReport) reportReply {
 		n.leads(g.name, term)
 	}
 	n.mu.Lock()
-	p := n.heard[r.NodeID]
+	p, leaves := n.heard[r.NodeID], n.leaves(r.NodeID)
 	news := p.report.Draining != r.Draining || p.report.Ready != r.Ready || p.report.ServerID != r.ServerID
 	if isMember || p.report.ServerID != "" && p.report.ServerID == r.ServerID {
 		p.report, p.at = r, now
-		if r.Ready && isMember {
+		if r.Ready && isMember && !leaves {
 			p.lease = now // INV lease-3: noted before it is granted
 		}
 		n.heard[r.NodeID] = p
@@ -276,19 +317,51 @@ func (n *Node) receive(r nodeReport) reportReply {
 		return reportReply{}
 	}
 	if !isMember {
-		return reportReply{Stranger: true}
+		// INV member-2: only what is committed is told.
+		return reportReply{Stranger: !leaves && g.barrier.Load() == term}
 	}
 	a := reportReply{Members: n.leaderView(now)}
-	if r.Ready && server.Suffrage == raft.Voter {
-		a.Granted, a.BehindNs = true, max(0, now.Sub(quorum).Nanoseconds())
+	// Before the barrier of its term the leader may lack what a leader before
+	// has committed.
+	if r.Ready && server.Suffrage == raft.Voter && !leaves && g.barrier.Load() == term {
+		a.Granted, a.BehindNs, a.Commands = true, max(0, now.Sub(quorum).Nanoseconds()), g.AppliedIndex()
 	}
 	return a
 }
 
+// useGrants takes over the grants whose state this node has by now. n.mu is
+// held.
+//
+// INV lease-4: a lease counts only on a state that has all that the leader had
+// when it granted it. Else a node that comes back would go on with work that
+// it does not know it has lost.
+func (n *Node) useGrants() {
+	now, have := time.Now(), n.groups[0].AppliedIndex()
+	n.grants = slices.DeleteFunc(n.grants, func(g grant) bool {
+		if g.commands <= have && g.end.After(n.leaseEnd) {
+			n.leaseEnd = g.end
+		}
+		return g.commands <= have || !now.Before(g.end)
+	})
+}
+
 // Lease reports whether this node may start deliveries, and until when: it has
-// heard from a leader within the lease time. until is on the monotonic clock.
+// heard from a leader within the lease time, and has caught up with what the
+// leader had then. until is on the monotonic clock.
 func (n *Node) Lease() (valid bool, until time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.useGrants()
 	return time.Now().Before(n.leaseEnd), n.leaseEnd
+}
+
+// StateAge bounds how old the local state of the first group is: it has
+// everything that was acknowledged anywhere longer ago than that. Before the
+// first lease there is no bound: nobody knows how long this node was away.
+func (n *Node) StateAge() time.Duration {
+	_, until := n.Lease()
+	if until.IsZero() {
+		return math.MaxInt64
+	}
+	return time.Since(until) + n.o.LeaseTTL
 }

@@ -72,7 +72,7 @@ func loadIncarnation(dir string) (string, error) {
 	if err == nil {
 		s := strings.TrimSpace(string(b))
 		if raw, err := hex.DecodeString(s); err != nil || len(raw) != 8 {
-			return "", fmt.Errorf("%s is damaged: want 16 hex digits", path)
+			return "", fmt.Errorf("%s is damaged (want 16 hex digits): restore it or empty the data directory", path)
 		}
 		return s, nil
 	}

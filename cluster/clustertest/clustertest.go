@@ -161,6 +161,22 @@ func (c *Cluster) Ended(id string) error {
 	return err
 }
 
+// Over reports whether Run of the node has returned, and with what. The caller
+// knows then, so Crash does not complain of it.
+func (c *Cluster) Over(id string) (over bool, err error) {
+	m := c.nodes[id]
+	if m.node == nil {
+		return false, nil
+	}
+	select {
+	case err = <-m.ended:
+		m.ended <- nil
+		return true, err
+	default:
+		return false, nil
+	}
+}
+
 // Node gives a node that runs, or nil.
 func (c *Cluster) Node(id string) *cluster.Node {
 	if m := c.nodes[id]; m != nil {
@@ -223,22 +239,25 @@ func (c *Cluster) WaitLeader(group string) (id string) {
 // WaitVoters waits until every node that runs sees want live voters and is ready.
 func (c *Cluster) WaitVoters(want int) {
 	c.tb.Helper()
-	c.Wait(fmt.Sprintf("%d live voters", want), func() bool {
-		for _, id := range c.Running() {
-			n := c.Node(id)
-			if n.Ready(context.Background()) != nil {
-				return false
-			}
-			live := 0
-			for _, m := range n.Members() {
-				if m.Voter && m.Live {
-					live++
-				}
-			}
-			if live != want {
-				return false
+	c.Wait(fmt.Sprintf("%d live voters", want), func() bool { return c.Voters(want) })
+}
+
+// Voters reports whether every node that runs sees want live voters and is ready.
+func (c *Cluster) Voters(want int) bool {
+	for _, id := range c.Running() {
+		n := c.Node(id)
+		if n.Ready(context.Background()) != nil {
+			return false
+		}
+		live := 0
+		for _, m := range n.Members() {
+			if m.Voter && m.Live {
+				live++
 			}
 		}
-		return true
-	})
+		if live != want {
+			return false
+		}
+	}
+	return true
 }

@@ -143,8 +143,16 @@ func (t *Transport) lost(sent bool, addr string, err error) error {
 func (t *Transport) serve(w http.ResponseWriter, r *http.Request) {
 	method, ok := cutPrefix(r.URL.Path)
 	t.mu.Lock()
-	h := t.handlers[method]
+	h, closed := t.handlers[method], t.closed
+	if !closed {
+		t.wg.Add(1) // Close waits: what a handler uses may be closed next
+		defer t.wg.Done()
+	}
 	t.mu.Unlock()
+	if closed {
+		t.fail(w, model.Errorf(model.CodeUnavailable, "this node is stopping"))
+		return
+	}
 	if !ok || h == nil || r.Method != http.MethodPost {
 		t.fail(w, model.Errorf(model.CodeUnavailable, "this node has no peer method %q", method))
 		return

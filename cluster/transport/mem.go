@@ -165,7 +165,9 @@ func (h *memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		h.m.mu.Unlock()
 		select {
 		case l.queue <- far:
-			return near, nil
+			if !closed(l.done) {
+				return near, nil
+			}
 		case <-l.done:
 		case <-ctx.Done():
 		}
@@ -194,15 +196,22 @@ func (l *memListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close frees the address.
+// Close frees the address and breaks the connections that were not accepted.
 func (l *memListener) Close() error {
 	l.m.mu.Lock()
-	defer l.m.mu.Unlock()
 	if l.m.listeners[string(l.addr)] == l {
 		delete(l.m.listeners, string(l.addr))
 	}
 	l.closeLocked()
-	return nil
+	l.m.mu.Unlock()
+	for {
+		select {
+		case c := <-l.queue:
+			_ = c.Close()
+		default:
+			return nil
+		}
+	}
 }
 
 func (l *memListener) closeLocked() {

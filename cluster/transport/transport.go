@@ -156,7 +156,7 @@ type Transport struct {
 	server    *http.Server
 	pooled    *http.Transport
 	fresh     *http.Transport
-	ctx       context.Context //nolint:containedctx // ends with Close; it bounds handshakes
+	ctx       context.Context //nolint:containedctx // ends with Close; it bounds handshakes and handlers
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 
@@ -200,7 +200,8 @@ func Open(o Options) (*Transport, error) {
 	t.fresh = t.newHTTP(true)
 	t.server = &http.Server{
 		Handler: http.HandlerFunc(t.serve), ReadHeaderTimeout: HandshakeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: t.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+		MaxHeaderBytes: maxHeaderBytes, BaseContext: func(net.Listener) context.Context { return t.ctx },
+		ErrorLog: t.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	t.wg.Go(t.accept)
 	t.wg.Go(func() {
@@ -214,7 +215,8 @@ func Open(o Options) (*Transport, error) {
 // Addr is the address peers reach this node at.
 func (t *Transport) Addr() string { return t.addr }
 
-// Close ends the listener and every connection, and waits for the goroutines.
+// Close ends the listener, every connection and the contexts of handlers, and
+// waits for handlers and goroutines.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	if t.closed {
@@ -315,7 +317,7 @@ func (t *Transport) route(raw net.Conn) {
 		}
 		// INV transport-1: raft knows servers by address when it sends; a node
 		// that lost its disk must not be taken for what it was before.
-		if target != "" && target != t.o.ServerID {
+		if target != t.o.ServerID {
 			t.log.Debug("a peer asked for another server at this address", "group", group, "want", target, "have", t.o.ServerID)
 			return
 		}
@@ -428,89 +430,17 @@ type stream struct {
 func RaftAddress(serverID, addr string) string { return serverID + "@" + addr }
 
 // Dial connects to the same group of another node; addr is what RaftAddress
-// gives, or a plain address, which whoever listens there accepts.
+// gives.
 func (s *stream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	if closed(s.done) {
+		return nil, net.ErrClosed
+	}
 	ctx, cancel := context.WithTimeout(s.t.ctx, timeout)
 	defer cancel()
 	target, host, ok := strings.Cut(string(addr), "@")
-	if !ok {
-		target, host = "", string(addr)
-	}
-	if len(target) > MaxServerID {
-		return nil, fmt.Errorf("server id %q is longer than %d bytes", target, MaxServerID)
+	if !ok || target == "" || len(target) > MaxServerID {
+		return nil, fmt.Errorf("transport: %q does not name a server of 1 to %d bytes", addr, MaxServerID)
 	}
 	prefix := append(slices.Clone(s.prefix), byte(len(target))) //nolint:gosec // bounded above
 	return s.t.dial(ctx, host, append(prefix, target...))
 }
-
-// conn is a tracked connection, so that Close can end it.
-type conn struct {
-	net.Conn
-	t *Transport
-}
-
-func (t *Transport) track(raw net.Conn) *conn {
-	c := &conn{Conn: raw, t: t}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		_ = raw.Close()
-		return nil
-	}
-	t.conns[c] = struct{}{}
-	return c
-}
-
-// Close closes the connection and forgets it.
-func (c *conn) Close() error {
-	c.t.mu.Lock()
-	delete(c.t.conns, c)
-	c.t.mu.Unlock()
-	return c.Conn.Close()
-}
-
-// listener is a net.Listener that is fed with connections.
-type listener struct {
-	addr  address
-	queue chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newListener(a address) *listener {
-	return &listener{addr: a, queue: make(chan net.Conn, acceptQueue), done: make(chan struct{})}
-}
-
-func (l *listener) give(ctx context.Context, c net.Conn) bool {
-	select {
-	case l.queue <- c:
-		return true
-	case <-l.done:
-	case <-ctx.Done():
-	}
-	return false
-}
-
-// Accept gives the next connection.
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.queue:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept. It may be called again.
-func (l *listener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-// Addr is the address peers know.
-func (l *listener) Addr() net.Addr { return l.addr }
-
-type address string
-
-func (address) Network() string  { return "tcp" }
-func (a address) String() string { return string(a) }

@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// TestAcks_since: INV read-1, the moment that a quorum of voters, this node
+// among them, had not left this term for another.
+func TestAcks_since(t *testing.T) {
+	t.Parallel()
+	const term = 5
+	// Seconds before now; -1: never. Servers are a (this one), b, c, d, e.
+	type acked map[raft.ServerID]struct {
+		term uint64
+		ago  int
+	}
+	for name, c := range map[string]struct {
+		voters, others string
+		acks           acked
+		want           int
+	}{
+		"alone":                            {"a", "", nil, 0},
+		"alone beside others without vote": {"a", "bc", nil, 0},
+		"two, never":                       {"ab", "", nil, -1},
+		"two":                              {"ab", "", acked{"b": {term, 3}}, 3},
+		"three, never":                     {"abc", "", nil, -1},
+		"three, one":                       {"abc", "", acked{"b": {term, 3}}, 3},
+		"three, both":                      {"abc", "", acked{"b": {term, 3}, "c": {term, 1}}, 1},
+		"an earlier term":                  {"abc", "", acked{"b": {term - 1, 1}}, -1},
+		"a later term":                     {"abc", "", acked{"b": {term + 1, 1}}, -1},
+		"terms mixed":                      {"abc", "", acked{"b": {term - 1, 1}, "c": {term, 4}}, 4},
+		"without a vote does not count":    {"abc", "d", acked{"d": {term, 1}}, -1},
+		"not a member does not count":      {"abc", "", acked{"e": {term, 1}}, -1},
+		"four, one is too few":             {"abcd", "", acked{"b": {term, 1}}, -1},
+		"four":                             {"abcd", "", acked{"b": {term, 1}, "c": {term, 7}}, 7},
+		"five":                             {"abcde", "", acked{"b": {term, 9}, "c": {term, 2}, "d": {term, 4}, "e": {term, 8}}, 4},
+		"five, two are silent":             {"abcde", "", acked{"b": {term, 9}, "c": {term, 2}}, 9},
+		"this node has no vote":            {"bc", "a", acked{"b": {term, 1}, "c": {term, 2}}, 2},
+		"this node has no vote, one":       {"bc", "a", acked{"b": {term, 1}}, -1},
+		"nobody votes":                     {"", "ab", acked{"b": {term, 1}}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a, now := newAcks(), time.Now()
+				for id, k := range c.acks {
+					a.record(id, k.term, now.Add(-time.Duration(k.ago)*time.Second))
+				}
+				var servers []raft.Server
+				for _, id := range c.voters {
+					servers = append(servers, raft.Server{ID: raft.ServerID(id), Suffrage: raft.Voter})
+				}
+				for _, id := range c.others {
+					servers = append(servers, raft.Server{ID: raft.ServerID(id), Suffrage: raft.Nonvoter})
+				}
+				got, _ := a.since(term, "a", servers)
+				want := time.Time{}
+				if c.want >= 0 {
+					want = now.Add(-time.Duration(c.want) * time.Second)
+				}
+				if !got.Equal(want) {
+					t.Errorf("got %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestAcks_record: only what is newer counts, and it wakes who waits.
+func TestAcks_record(t *testing.T) {
+	t.Parallel()
+	a, now := newAcks(), time.Now()
+	servers := []raft.Server{{ID: "b", Suffrage: raft.Voter}}
+	for i, c := range []struct {
+		term    uint64
+		sent    time.Time
+		changes bool
+	}{
+		{2, now, true},
+		{2, now, false},
+		{2, now.Add(-time.Second), false}, // answers come out of order
+		{2, now.Add(time.Second), true},
+		{1, now.Add(time.Minute), false},
+		{3, now, true},
+	} {
+		_, changed := a.since(c.term, "a", servers)
+		a.record("b", c.term, c.sent)
+		select {
+		case <-changed:
+			if !c.changes {
+				t.Errorf("%d: woken for nothing", i)
+			}
+		default:
+			if c.changes {
+				t.Errorf("%d: not woken", i)
+			}
+		}
+		if got, _ := a.since(c.term, "a", servers); c.changes && !got.Equal(c.sent) {
+			t.Errorf("%d: got %v, want %v", i, got, c.sent)
+		}
+	}
+}

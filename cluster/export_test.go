@@ -1,0 +1,35 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// FillForTest makes servers without a vote until the group has n.
+func (g *Group) FillForTest(n int) error {
+	for i := len(g.servers()); i < n; i++ {
+		id := raft.ServerID(fmt.Sprintf("fill%d.0", i))
+		if err := g.change(func() raft.Future {
+			return g.raft.AddNonvoter(id, raft.ServerAddress(string(id)+":1"), 0, changeTimeout)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// HintForTest notes a commitment as the state machine's wrapper does, and gives
+// what the group then knows to tell.
+func (g *Group) HintForTest(index, term uint64) (leading, known uint64) {
+	g.hints.committed(index, term)
+	g.hints.mu.Lock()
+	defer g.hints.mu.Unlock()
+	return g.hints.last.leading, g.hints.last.index
+}
+
+// SendHintForTest sends a hint to a node as the leader of a term.
+func (g *Group) SendHintForTest(nodeID string, leading, index, term uint64) (known bool, err error) {
+	s, _ := g.server(nodeID)
+	return g.hints.send(s, hint{leading, index, term})
+}
