@@ -139,6 +139,7 @@ func (n *Node) openDelivery() (err error) {
 	group := n.cluster.Group(groupEvents)
 	if n.publisher, err = dispatch.NewPublisher(dispatch.PublisherOptions{
 		NodeID: n.cfg.NodeID, Index: n.index, Proposer: group, Outbox: n.outbox, IdempotencyWindow: n.cfg.IdempotencyWindow,
+		Staleness:  n.cluster.StateAge,
 		Registerer: n.reg, Logger: n.log,
 	}); err != nil {
 		return err
