@@ -130,6 +130,7 @@ func (c *testCluster) restart(i int) {
 	c.tb.Helper()
 	c.stop(c.nodes[i])
 	c.nodes[i] = c.start(c.nodes[i].cfg)
+	c.eventually("the node is ready again", func() bool { return c.do(c.nodes[i], http.MethodGet, "/readyz", nil).status == http.StatusOK })
 }
 
 // eventually asks until ok; the cluster is a set of real sockets and clocks,
@@ -167,7 +168,7 @@ func (c *testCluster) waitVoters(n int) {
 					live++
 				}
 			}
-			if live != n {
+			if live != n || c.do(tn, http.MethodGet, "/readyz", nil).status != http.StatusOK {
 				return false
 			}
 		}

@@ -220,7 +220,7 @@ func (n *Node) serveHTTP(ctx context.Context) error {
 	srv, err := api.New(api.Options{
 		Reader: n.store, Writer: n.writer, Opener: n.sealer, Cluster: n.members, Events: plane,
 		Tester: tester{n.store, n.sealer, n.sender}, URLs: n.guard,
-		Ready:    []api.Check{{Name: "cluster", Run: n.cluster.Ready}},
+		Ready:    []api.Check{{Name: "cluster", Run: n.cluster.Ready}, {Name: "config", Run: n.current}},
 		Gatherer: n.reg, Registerer: n.reg, TokenKey: n.ring.Derive("api tokens", 32),
 		Logger: n.log, Version: n.version,
 		Limits: api.Limits{EventBytes: int(n.cfg.MaxEventBytes), EventBody: int64(n.cfg.MaxBodyBytes), BatchEvents: n.cfg.MaxBatchEvents},
@@ -243,6 +243,15 @@ func (n *Node) serveHTTP(ctx context.Context) error {
 		srv.SetDraining(true)
 		return nil
 	})
+	return nil
+}
+
+// current returns nil while this node hears from the cluster often enough to
+// take events: what it matches them against is not old.
+func (n *Node) current(context.Context) error {
+	if n.cluster.StateAge() > dispatch.DefaultMaxStaleness {
+		return errors.New("this node has not heard from the leader lately, so it takes no events")
+	}
 	return nil
 }
 
