@@ -190,15 +190,22 @@ func (p *Publisher) Publish(ctx context.Context, es []*event.Event) ([]event.Rec
 	return receipts, err
 }
 
+// Current returns nil while what events are matched against is not too old,
+// else CodeUnavailable: then nothing is taken.
+func (p *Publisher) Current() error {
+	if p.opts.Staleness != nil && p.opts.Staleness() > p.opts.MaxStaleness {
+		return unavailable("this node has not heard from the cluster lately, so its subscriptions may be out of date")
+	}
+	return nil
+}
+
 // publish returns also how many deliveries were made.
 func (p *Publisher) publish(ctx context.Context, es []*event.Event) ([]event.Receipt, int, error) {
 	if ctx.Err() != nil {
 		return nil, 0, unavailable("the request ended before its events were looked at").WithCause(ctx.Err())
 	}
-	if p.opts.Staleness != nil {
-		if old := p.opts.Staleness(); old > p.opts.MaxStaleness {
-			return nil, 0, unavailable("this node has not heard from the cluster lately, so its subscriptions may be out of date")
-		}
+	if err := p.Current(); err != nil {
+		return nil, 0, err
 	}
 	q, err := p.match(es)
 	if err != nil {

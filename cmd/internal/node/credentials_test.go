@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"example.com/belfry/config"
 )
 
 // A refresh token that the authorization server replaces is kept through the
@@ -76,5 +78,18 @@ func TestNode_gone_disablesTheProfile(t *testing.T) {
 	c.must(c.nodes[0], http.MethodPost, "/events/1/events", report("m-2"))
 	if got := h.next(t); !strings.Contains(string(got.body), "m-2") {
 		t.Errorf("after enabling arrived %s", got.body)
+	}
+}
+
+// The admin address has no authentication: no webhook may name it, however it
+// was configured.
+func TestNode_adminAddress_isNoWebhook(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 1, func(cfg *config.Config) { cfg.AdminAddr = "localhost:0" })
+	for what, addr := range map[string]string{"admin": c.nodes[0].AdminAddr(), "API": c.nodes[0].APIAddr(), "peer": c.nodes[0].PeerAddr()} {
+		a := c.do(c.nodes[0], http.MethodPost, "/subscriptions/1/profiles", map[string]any{"profileId": what, "webhook": map[string]any{"notifyUrl": "http://" + addr + "/debug/pprof/"}})
+		if a.status != http.StatusBadRequest || !strings.Contains(string(a.body), "webhook.notifyUrl") {
+			t.Errorf("a webhook on the %s address: %s, want 400 at webhook.notifyUrl", what, a)
+		}
 	}
 }

@@ -66,9 +66,9 @@ type Node struct {
 	dispatcher *dispatch.Dispatcher
 	api        *api.Server
 
-	apiListener        net.Listener
-	apiAddr, adminAddr string
-	bootstrapKey       string
+	apiListener, adminListener net.Listener // adminListener is nil without --admin-addr
+	apiAddr, adminAddr         string
+	bootstrapKey               string
 }
 
 // groupConfig and groupEvents are the raft groups of a node.
@@ -138,7 +138,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.openDelivery(); err != nil {
 		return err
 	}
-	if err := n.serveHTTP(ctx); err != nil {
+	if err := n.serveHTTP(); err != nil {
 		return err
 	}
 	return n.bootstrap(ctx)

@@ -34,7 +34,7 @@ func (o *ownership) Table() model.PartitionTable { return *o.table.Load() }
 // Changed has a value whenever Table may answer differently than before.
 func (o *ownership) Changed() <-chan struct{} { return o.changed }
 
-// Owns reports how many partitions a node owns.
+// owned reports how many partitions a node owns.
 func (o *ownership) owned(nodeID string) int {
 	n := 0
 	for _, s := range o.table.Load().Slots {

@@ -41,20 +41,32 @@ const (
 // system is the actor of what the node does by itself.
 var system = model.Actor{Name: "system"}
 
-// openCluster binds the API address, which the other nodes are told, and opens
-// the raft groups and the peer port.
+// closeListener closes a listener that its server may have closed already.
+func closeListener(l net.Listener) func(context.Context) error {
+	return func(context.Context) error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// openCluster binds the API and admin addresses, which the other nodes are told
+// or no webhook may reach, and opens the raft groups and the peer port.
 func (n *Node) openCluster(ctx context.Context) error {
 	l, err := listen(ctx, "--api-addr", n.cfg.APIAddr)
 	if err != nil {
 		return err
 	}
 	n.apiListener, n.apiAddr = l, l.Addr().String()
-	n.closers.add("API listener", func(context.Context) error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+	n.closers.add("API listener", closeListener(l))
+	if n.cfg.AdminAddr != "" {
+		if n.adminListener, err = listen(ctx, "--admin-addr", n.cfg.AdminAddr); err != nil {
 			return err
 		}
-		return nil
-	})
+		n.adminAddr = n.adminListener.Addr().String()
+		n.closers.add("admin listener", closeListener(n.adminListener))
+	}
 	advertise := n.cfg.APIAdvertise
 	if advertise == "" {
 		advertise = n.apiAddr
@@ -119,7 +131,7 @@ func (n *Node) openDelivery() (err error) {
 		}
 	}
 	var own []netip.AddrPort
-	for _, a := range []string{n.apiAddr, n.cluster.PeerAddr(), n.cfg.AdminAddr} {
+	for _, a := range []string{n.apiAddr, n.cluster.PeerAddr(), n.adminAddr} {
 		if p, err := netip.ParseAddrPort(a); err == nil {
 			own = append(own, p)
 		}
@@ -214,13 +226,13 @@ func (n *Node) handOver(ctx context.Context) error {
 }
 
 // serveHTTP starts the API and, where one is configured, the admin address.
-func (n *Node) serveHTTP(ctx context.Context) error {
+func (n *Node) serveHTTP() error {
 	plane := &events{publisher: n.publisher, local: n.dispatcher.Lookup, caller: n.cluster.Caller(), peers: n.members.others}
 	n.cluster.Handle(methodLookup, plane.serveLookup)
 	srv, err := api.New(api.Options{
 		Reader: n.store, Writer: n.writer, Opener: n.sealer, Cluster: n.members, Events: plane,
 		Tester: tester{n.store, n.sealer, n.sender}, URLs: n.guard,
-		Ready:    []api.Check{{Name: "cluster", Run: n.cluster.Ready}, {Name: "config", Run: n.current}},
+		Ready:    []api.Check{{Name: "cluster", Run: n.cluster.Ready}, {Name: "config", Run: func(context.Context) error { return n.publisher.Current() }}},
 		Gatherer: n.reg, Registerer: n.reg, TokenKey: n.ring.Derive("api tokens", 32),
 		Logger: n.log, Version: n.version,
 		Limits: api.Limits{EventBytes: int(n.cfg.MaxEventBytes), EventBody: int64(n.cfg.MaxBodyBytes), BatchEvents: n.cfg.MaxBatchEvents},
@@ -229,9 +241,7 @@ func (n *Node) serveHTTP(ctx context.Context) error {
 		return err
 	}
 	n.api = srv
-	if err := n.serveAdmin(ctx); err != nil {
-		return err
-	}
+	n.serveAdmin()
 	server := srv.HTTPServer(n.apiAddr)
 	n.serve("API", server, func() error {
 		if n.cfg.APITLSCert != "" {
@@ -246,25 +256,11 @@ func (n *Node) serveHTTP(ctx context.Context) error {
 	return nil
 }
 
-// current returns nil while this node hears from the cluster often enough to
-// take events: what it matches them against is not old.
-func (n *Node) current(context.Context) error {
-	if n.cluster.StateAge() > dispatch.DefaultMaxStaleness {
-		return errors.New("this node has not heard from the leader lately, so it takes no events")
-	}
-	return nil
-}
-
 // serveAdmin starts the address of profiles and metrics.
-func (n *Node) serveAdmin(ctx context.Context) error {
-	if n.cfg.AdminAddr == "" {
-		return nil
+func (n *Node) serveAdmin() {
+	if n.adminListener == nil {
+		return
 	}
-	l, err := listen(ctx, "--admin-addr", n.cfg.AdminAddr)
-	if err != nil {
-		return err
-	}
-	n.adminAddr = l.Addr().String()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -273,8 +269,7 @@ func (n *Node) serveAdmin(ctx context.Context) error {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: adminHeaderTimeout}
-	n.serve("admin", server, func() error { return server.Serve(l) })
-	return nil
+	n.serve("admin", server, func() error { return server.Serve(n.adminListener) })
 }
 
 // bootstrap makes the first account and its first key, on the first node's
