@@ -117,6 +117,50 @@ type Events interface {
 	Event(ctx context.Context, account, eventID string) (event.Record, error)
 }
 
+// Archive looks at events and dead letters, and sends dead letters again. It
+// sees one account at a time.
+type Archive interface {
+	// Search returns the part of the list of events that follows after; the
+	// zero Ref is its beginning. limit is from 1 to MaxSearch.
+	Search(ctx context.Context, account string, f event.Filter, after event.Ref, limit int) (event.Page, error)
+	// DeadLetters returns those that fit f and died before the instant; the zero
+	// time is now.
+	DeadLetters(ctx context.Context, account string, f event.DeadFilter, before time.Time, limit int) (event.DeadPage, error)
+	// DeadLetter returns one. CodeNotFound: there is none of that delivery.
+	DeadLetter(ctx context.Context, account, deliveryID string) (event.DeadLetter, error)
+	// Replay sends one again, with the webhook-id it had, in a new series of
+	// attempts. It returns after the change is on the disks of a quorum.
+	// CodeNotFound as above.
+	Replay(ctx context.Context, account, deliveryID string) error
+	// StartReplay makes a job of job's Account, ID, Filter, Rate and CreatedBy.
+	// CodeQuota: MaxRunningReplays of the account run already.
+	StartReplay(ctx context.Context, job event.ReplayJob) (event.ReplayJob, error)
+	// Replays are the jobs of the account, newest first.
+	Replays(ctx context.Context, account string) ([]event.ReplayJob, error)
+	// ReplayJob returns one job; CodeNotFound.
+	ReplayJob(ctx context.Context, account, id string) (event.ReplayJob, error)
+	// CancelReplay ends a job that runs; what it has sent again stays so. A job
+	// that is over is returned as it is. CodeNotFound.
+	CancelReplay(ctx context.Context, account, id string) (event.ReplayJob, error)
+}
+
+// Watcher shows what happens and what would happen.
+type Watcher interface {
+	// Tail calls send with what happened since the call before, at least every
+	// TailHeartbeat (then with no entries), until ctx ends or send fails. It
+	// returns send's error, or nil.
+	Tail(ctx context.Context, account string, f event.TailFilter, send func(event.TailBatch) error) error
+	// Match says what e would be owed. Nothing is published.
+	Match(ctx context.Context, e *event.Event) (event.MatchReport, error)
+	// TestProfile makes one attempt to deliver a sample of the channel's event to
+	// the profile, now, and reports it whatever came of it. CodeNotFound: there is
+	// no such profile; CodeInvalid: the profile's contentType has no form of it.
+	TestProfile(ctx context.Context, account, profileID, channel, name string) (event.TestReport, error)
+	// Stats are the figures of the window that ends now; window is from one
+	// minute to one hour.
+	Stats(ctx context.Context, account string, window time.Duration) (event.Stats, error)
+}
+
 // ConnectionTester makes the TLS handshake of POST …/certificates/test/webhook
 // through the guarded dialer. It does not send an event.
 type ConnectionTester interface {

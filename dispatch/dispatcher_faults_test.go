@@ -459,7 +459,7 @@ func TestDispatcher_leaseLostBeforeSending(t *testing.T) {
 		}
 		w.config.edit(func() { w.config.noLease = true })
 		w.accept("p", flatEvent(`1`))
-		b, err := w.store.Take(outbox.LaneKey{Partition: 5, Account: "acme", Destination: "p:p"}, time.Now(), 1, 1)
+		b, err := w.store.Take(outbox.LaneKey{Partition: 5, Account: "acme", Destination: "p:p"}, time.Now(), outbox.TakeOptions{Limit: 1, MaxBytes: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -295,7 +295,7 @@ func (l *lane) throttle(now time.Time) time.Duration {
 
 // refill takes due deliveries from the outbox and reports whether there are any.
 func (s *scheduler) refill(l *lane, now time.Time) bool {
-	b, err := s.d.opts.Outbox.Take(l.key, now, l.profile.MaxBucketSize, MaxBatchBytes)
+	b, err := s.d.opts.Outbox.Take(l.key, now, outbox.TakeOptions{Limit: l.profile.MaxBucketSize, MaxBytes: MaxBatchBytes})
 	if err != nil {
 		s.d.log.Error("deliveries cannot be read from the outbox; trying again", "error", err)
 		s.wakeLane(l, now.Add(time.Second))

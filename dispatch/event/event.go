@@ -95,35 +95,3 @@ const (
 func (s Status) Final() bool {
 	return s == StatusDelivered || s == StatusDead || s == StatusDropped
 }
-
-// Record is what GET /events/1/events/{eventId} shows.
-type Record struct {
-	Event
-	Deliveries []Delivery `json:"deliveries"`
-	// Unreachable names the nodes that did not answer, so that attempts of
-	// theirs may be missing.
-	Unreachable []string `json:"unreachableNodes,omitempty"`
-}
-
-// Delivery is the view of one delivery of an event.
-type Delivery struct {
-	DeliveryID      string     `json:"deliveryId"` // also the webhook-id of a delivery that travels alone
-	ProfileID       string     `json:"profileId,omitempty"`
-	SubscriptionIDs []string   `json:"subscriptionIds,omitempty"`
-	URL             string     `json:"url"`
-	Status          Status     `json:"status"`
-	NextAttemptAt   *time.Time `json:"nextAttemptAt,omitempty"`
-	Attempts        []Attempt  `json:"attempts"`
-}
-
-// Attempt is the view of one attempt of a delivery.
-type Attempt struct {
-	Attempt    int       `json:"attempt"` // from 1
-	At         time.Time `json:"at"`
-	DurationMs int64     `json:"durationMs"`
-	StatusCode int       `json:"statusCode,omitempty"` // 0: no answer
-	Outcome    string    `json:"outcome"`              // a webhook.Class
-	Error      string    `json:"error,omitempty"`      // never holds a secret
-	NodeID     string    `json:"nodeId"`
-	WebhookID  string    `json:"webhookId,omitempty"`
-}

@@ -48,7 +48,7 @@ func TestStore_concurrentReaders(t *testing.T) {
 			<-s.Work()
 			for _, k := range s.Fresh() {
 				for more := true; more; {
-					b, err := s.Take(k, testEpoch, 50, 1<<20)
+					b, err := s.Take(k, testEpoch, TakeOptions{Limit: 50, MaxBytes: 1 << 20})
 					if err != nil {
 						t.Error(err)
 						return

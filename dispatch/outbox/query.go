@@ -82,8 +82,11 @@ func (s *Store) Fresh() []LaneKey {
 // Batch is what Take gives.
 type Batch struct {
 	Deliveries []Delivery
-	// More: something else is due already.
+	// More: something else is due already that Take with the same options would
+	// hand out.
 	More bool
+	// Held: retries are due that FreshOnly left where they are.
+	Held bool
 	// NextAt is when the next delivery of the lane falls due, when nothing is
 	// due any more; zero: none waits.
 	NextAt time.Time
@@ -91,11 +94,11 @@ type Batch struct {
 
 // Take hands due deliveries of a lane to the dispatcher: those whose retry is
 // due first, by due time, then those never tried, in acceptance order. It
-// takes about limit deliveries and maxBytes of payload, at least one; retries
+// takes about o.Limit deliveries and o.MaxBytes of payload, at least one; retries
 // that are due at the same instant were one request and are never parted.
 // What was taken is not handed out again before a settlement postpones it or
 // Release or Unwatch gives it back.
-func (s *Store) Take(k LaneKey, now time.Time, limit, maxBytes int) (Batch, error) {
+func (s *Store) Take(k LaneKey, now time.Time, o TakeOptions) (Batch, error) {
 	var b Batch
 	s.mu.Lock()
 	l := s.st.lanes[k.Partition][laneName{k.Account, k.Destination}]
@@ -103,7 +106,7 @@ func (s *Store) Take(k LaneKey, now time.Time, limit, maxBytes int) (Batch, erro
 		s.mu.Unlock()
 		return b, nil
 	}
-	rows := s.st.take(l, unixNano(now), limit, maxBytes)
+	rows := s.st.take(l, unixNano(now), o.Limit, o.MaxBytes)
 	switch {
 	case l.head < len(l.fifo) || len(l.retry) > 0 && l.retry[0].at <= unixNano(now):
 		b.More = true

@@ -76,7 +76,7 @@ func ids(ds []Delivery) []string {
 
 func take(t *testing.T, s *Store, now time.Time, limit, maxBytes int) Batch {
 	t.Helper()
-	b, err := s.Take(pLane, now, limit, maxBytes)
+	b, err := s.Take(pLane, now, TakeOptions{Limit: limit, MaxBytes: maxBytes})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,6 +76,35 @@ type Delivery struct {
 	// WebhookID is the id of the batch it was last sent in; a retry sends the
 	// same batch under the same id. Empty: never sent.
 	WebhookID string
+	// Base is the Attempt at which the current series began: 0, or what it was
+	// when the dead letter was replayed. Policies count from it.
+	Base int
+	// SeriesAt is when the current series began: AcceptedAt, or the replay.
+	SeriesAt time.Time
+}
+
+// Order says which deliveries of a lane Take may hand out.
+type Order uint8
+
+// The orders.
+const (
+	// OrderNone: whatever is due.
+	OrderNone Order = iota
+	// OrderKey: of each ordering key the oldest unresolved delivery only, while
+	// none of that key is taken. Events without a key are free.
+	OrderKey
+	// OrderStrict: a run of the oldest unresolved deliveries, while none of the
+	// lane is taken.
+	OrderStrict
+)
+
+// TakeOptions of Take.
+type TakeOptions struct {
+	Limit    int // about how many deliveries
+	MaxBytes int // about how many bytes of payload
+	Order    Order
+	// FreshOnly leaves deliveries that were tried before where they are.
+	FreshOnly bool
 }
 
 // Settlement is the outcome of one attempt of one delivery. It carries
@@ -88,7 +117,11 @@ type Settlement struct {
 	Attempt    int
 	NextAt     time.Time // for StatusRetrying
 	WebhookID  string
+	Failure    event.Failure // for StatusDead; its Error is cut to MaxFailureError
 }
+
+// MaxFailureError is how much of a failure's text a dead letter keeps, in bytes.
+const MaxFailureError = 256
 
 // Settle is the command that records the outcomes of attempts.
 type Settle struct {
