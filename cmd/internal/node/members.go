@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -98,15 +97,11 @@ func (m members) hasHeir() bool {
 	return false
 }
 
-// ownAddresses are those of the cluster itself, which no webhook may name.
-func (m members) ownAddresses() []netip.AddrPort {
-	var out []netip.AddrPort
+// advertised are the addresses of every member, both listeners, as host:port.
+func (m members) advertised() []string {
+	var out []string
 	for _, x := range m.cluster.Members() {
-		for _, a := range []string{x.PeerAddress, x.APIAddress} {
-			if p, err := netip.ParseAddrPort(a); err == nil {
-				out = append(out, p)
-			}
-		}
+		out = append(out, x.PeerAddress, x.APIAddress)
 	}
 	return out
 }

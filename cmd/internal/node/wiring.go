@@ -139,7 +139,9 @@ func (n *Node) openDelivery() (err error) {
 	if n.guard, err = webhook.NewGuard(webhook.GuardOptions{AllowPrivate: n.cfg.Dev, Allow: allow, Ports: n.cfg.EgressPorts, Deny: own}); err != nil {
 		return err
 	}
-	n.guard.SetOwn(n.members.ownAddresses)
+	names := &ownAddresses{advertised: n.members.advertised, lookup: net.DefaultResolver.LookupNetIP, log: n.log}
+	n.guard.SetOwn(names.list)
+	n.run("names of the nodes", names.run)
 	if n.sender, err = webhook.NewSender(webhook.SenderOptions{
 		Guard: n.guard, HMACHeader: n.cfg.HMACHeader, HMACEncoding: n.cfg.HMACEncoding, UserAgent: "belfry/" + n.version,
 		OnRefreshToken: n.keepRefreshToken, Registerer: n.reg, Logger: n.log,
