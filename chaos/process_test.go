@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -146,14 +147,33 @@ func (p *process) ready(ctx context.Context) {
 	}
 }
 
-// cluster is three processes on loopback.
+// pause stops the process where it is, and resume lets it go on: to itself it
+// looks as if the clock had jumped.
+func (p *process) pause()  { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *process) resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+
+// memory reads figures of the process in KiB: what is resident, and what of it
+// is its own rather than pages of files.
+func (p *process) memory() (resident, own int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &resident)
+		_, _ = fmt.Sscanf(line, "RssAnon: %d kB", &own)
+	}
+	return resident, own
+}
+
+// cluster is some processes on loopback.
 type cluster struct {
 	tb    testing.TB
 	nodes []*process
 	http  *http.Client
 }
 
-func newCluster(tb testing.TB, n int) *cluster {
+func newCluster(tb testing.TB, n int, flags ...string) *cluster {
 	tb.Helper()
 	c := &cluster{tb: tb, http: &http.Client{Timeout: 5 * time.Second}}
 	root := tb.TempDir()
@@ -170,6 +190,7 @@ func newCluster(tb testing.TB, n int) *cluster {
 		} else {
 			p.args = append(p.args, "--join", c.nodes[0].peer)
 		}
+		p.args = append(p.args, flags...)
 		c.nodes = append(c.nodes, p)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
