@@ -2,7 +2,9 @@ package dispatch
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"example.com/belfry/dispatch/attemptlog"
@@ -22,9 +24,12 @@ type attempt struct {
 	epoch   uint64
 	request request
 	retry   model.Retry
+	risky   bool // holds a slot of the pools of these kinds
+	large   bool
 
 	// The outcome.
 	unsent      bool // nothing was sent and nothing happened: no attempt was used
+	result      webhook.Result
 	settlements []outbox.Settlement
 	hold        time.Time // nothing else of the lane starts before
 	gone        bool
@@ -44,24 +49,20 @@ func (d *Dispatcher) perform(ctx context.Context, a *attempt) {
 		a.settlements = d.dropped(a.request.deliveries, a.epoch)
 		return
 	}
-	var res webhook.Result
-	switch {
 	// INV dispatch-1: no attempt starts without a lease. It is looked at once
 	// more here, as late as can be.
-	case ctx.Err() != nil || !d.leased():
+	if ctx.Err() != nil || !d.leased() {
 		a.unsent = true
 		return
-	case err != nil:
-		res = webhook.Result{Class: webhook.ClassAuth, Error: "the profile cannot be used as configured: " + err.Error(), Started: time.Now()}
-	default:
-		res = d.send(ctx, dest, &a.request)
-		if ctx.Err() != nil && res.StatusCode == 0 && res.Class != webhook.ClassOK {
-			a.unsent = true // cut off by the stop, not by the receiver
-			return
-		}
+	}
+	res := d.try(ctx, dest, err, &a.request, nil)
+	if ctx.Err() != nil && res.StatusCode == 0 && res.Class != webhook.ClassOK {
+		a.unsent = true // cut off by the stop, not by the receiver
+		return
 	}
 	d.metrics.attempts.WithLabelValues(string(res.Class)).Inc()
 	d.metrics.seconds.Observe(res.Duration.Seconds())
+	a.result = res
 	d.judge(a, res)
 	d.record(a, dest, res)
 	if res.Class == webhook.ClassGone && first.Target.ProfileID != "" && d.opts.OnGone != nil {
@@ -85,24 +86,35 @@ func (d *Dispatcher) destination(o *outbox.Delivery) (*webhook.Destination, erro
 	}, nil
 }
 
-// send calls the sender; a panic in it costs one attempt, not the node.
-func (d *Dispatcher) send(ctx context.Context, dest *webhook.Destination, q *request) (res webhook.Result) {
+// try makes the request, or says why it cannot be made: cause is why there is
+// no destination. A panic in the sender costs one attempt, not the node.
+func (d *Dispatcher) try(ctx context.Context, dest *webhook.Destination, cause error, q *request, more map[string]string) (res webhook.Result) {
 	started := time.Now()
+	if cause != nil {
+		return webhook.Result{Class: webhook.ClassAuth, Error: "the profile cannot be used as configured: " + cause.Error(), Started: started}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			d.log.Error("an attempt panicked", "webhookId", q.webhookID, "panic", p)
 			res = webhook.Result{Class: webhook.ClassTemporary, Error: "internal error", Started: started, Duration: time.Since(started)}
 		}
 	}()
-	return d.opts.Sender.Send(ctx, &webhook.Request{
-		Destination: dest, WebhookID: q.webhookID, Headers: q.headers(), Body: q.body(),
-	})
+	headers := q.headers()
+	maps.Copy(headers, more)
+	body, contentType := q.render(dest.ContentType)
+	if contentType != dest.ContentType {
+		other := *dest // the one that was resolved is shared
+		other.ContentType = contentType
+		dest = &other
+	}
+	return d.opts.Sender.Send(ctx, &webhook.Request{Destination: dest, WebhookID: q.webhookID, Headers: headers, Body: body})
 }
 
 // judge turns a verdict on the attempt into the state of its deliveries. All
 // members of a batch get the same one, so that they stay together.
 func (d *Dispatcher) judge(a *attempt, res webhook.Result) {
 	now := time.Now()
+	first := &a.request.deliveries[0]
 	status, nextAt := event.StatusDelivered, time.Time{}
 	switch res.Class {
 	case webhook.ClassOK:
@@ -114,11 +126,11 @@ func (d *Dispatcher) judge(a *attempt, res webhook.Result) {
 			a.hold = now.Add(res.RetryAfter)
 		}
 		f := failure{
-			attempt: a.request.deliveries[0].Attempt + 1, at: now, retryAfter: res.RetryAfter, jitter: d.opts.Jitter(),
+			attempt: first.Attempt - first.Base + 1, at: now, retryAfter: res.RetryAfter, jitter: d.opts.Jitter(),
 		}
 		// The youngest member decides about maxAge: none is given up too early.
 		for i := range a.request.deliveries {
-			if at := a.request.deliveries[i].AcceptedAt; at.After(f.acceptedAt) {
+			if at := since(&a.request.deliveries[i]); at.After(f.acceptedAt) {
 				f.acceptedAt = at
 			}
 		}
@@ -131,8 +143,22 @@ func (d *Dispatcher) judge(a *attempt, res webhook.Result) {
 	}
 	a.settlements = settlements(a.request.deliveries, a.epoch, outbox.Settlement{
 		Status: status, NextAt: nextAt, WebhookID: a.request.webhookID,
+		Failure: failureOf(status, res),
 	}, 1)
 	d.metrics.deliveries.WithLabelValues(string(status)).Add(float64(len(a.settlements)))
+	if status == event.StatusDead {
+		for i := range a.settlements {
+			d.tellDead(&a.request.deliveries[i], &a.settlements[i])
+		}
+	}
+}
+
+// failureOf is what a dead letter says of its end.
+func failureOf(status event.Status, res webhook.Result) event.Failure {
+	if status != event.StatusDead {
+		return event.Failure{}
+	}
+	return event.Failure{Outcome: string(res.Class), StatusCode: res.StatusCode, Error: res.Error}
 }
 
 func settlements(ds []outbox.Delivery, epoch uint64, s outbox.Settlement, attempts int) []outbox.Settlement {
@@ -147,14 +173,64 @@ func settlements(ds []outbox.Delivery, epoch uint64, s outbox.Settlement, attemp
 
 // dropped ends deliveries whose profile or subscriptions were deleted.
 func (d *Dispatcher) dropped(ds []outbox.Delivery, epoch uint64) []outbox.Settlement {
+	return d.ended(ds, epoch, outbox.Settlement{Status: event.StatusDropped})
+}
+
+// outdated ends deliveries that are older than their profile lets them become.
+func (d *Dispatcher) outdated(ds []outbox.Delivery, epoch uint64) []outbox.Settlement {
+	out := d.ended(ds, epoch, outbox.Settlement{
+		Status:  event.StatusDead,
+		Failure: event.Failure{Outcome: outcomeExpired, Error: "it became older than retry.maxAgeSeconds of its profile"},
+	})
+	for i := range ds {
+		out[i].WebhookID = ds[i].WebhookID
+		d.tellDead(&ds[i], &out[i])
+	}
+	return out
+}
+
+// ended settles deliveries without another attempt.
+func (d *Dispatcher) ended(ds []outbox.Delivery, epoch uint64, s outbox.Settlement) []outbox.Settlement {
 	for i := range ds {
 		d.opts.Attempts.Record(&ds[i].Event, attemptlog.Entry{
 			DeliveryID: ds[i].ID, ProfileID: ds[i].Target.ProfileID, SubscriptionIDs: ds[i].Target.SubscriptionIDs,
-			URL: ds[i].Target.URL, Status: event.StatusDropped,
+			URL: ds[i].Target.URL, Status: s.Status,
 		})
+		d.watch(&ds[i], s.Status, nil)
+		if d.opts.Figures != nil {
+			d.opts.Figures.Deliveries(ds[i].Event.Account, ds[i].Target.ProfileID, s.Status, 1)
+		}
 	}
-	d.metrics.deliveries.WithLabelValues(string(event.StatusDropped)).Add(float64(len(ds)))
-	return settlements(ds, epoch, outbox.Settlement{Status: event.StatusDropped}, 0)
+	d.metrics.deliveries.WithLabelValues(string(s.Status)).Add(float64(len(ds)))
+	return settlements(ds, epoch, s, 0)
+}
+
+// view is what is shown of an attempt.
+func (d *Dispatcher) view(res webhook.Result, number int, webhookID string) event.Attempt {
+	return event.Attempt{
+		Attempt: number, At: res.Started, DurationMs: res.Duration.Milliseconds(), StatusCode: res.StatusCode,
+		Outcome: string(res.Class), Error: res.Error, Response: strings.ToValidUTF8(string(res.Body), "\uFFFD"),
+		NodeID: d.opts.NodeID, WebhookID: webhookID,
+	}
+}
+
+// watch shows the end of an attempt, or of a delivery without one, to those who
+// follow the live tail.
+func (d *Dispatcher) watch(o *outbox.Delivery, status event.Status, seen *event.Attempt) {
+	if d.opts.Tail == nil || !d.opts.Tail.Wanted(o.Event.Account) {
+		return
+	}
+	entry := tailEntry(event.TailAttempt, d.opts.NodeID, &o.Event)
+	entry.DeliveryID, entry.ProfileID, entry.SubscriptionIDs = o.ID, o.Target.ProfileID, o.Target.SubscriptionIDs
+	entry.Status, entry.Attempt = status, seen
+	d.opts.Tail.Append(o.Event.Account, entry)
+}
+
+func tailEntry(kind event.TailKind, node string, e *event.Event) event.TailEntry {
+	return event.TailEntry{
+		Kind: kind, At: time.Now().UTC(), NodeID: node, EventID: e.ID, Channel: e.Channel, Name: e.Name,
+		Resource: e.Resource, ApplicationID: e.ApplicationID, EntityID: e.EntityID,
+	}
 }
 
 // record writes the history and one line per attempt.
@@ -165,14 +241,18 @@ func (d *Dispatcher) record(a *attempt, dest *webhook.Destination, res webhook.R
 	}
 	for i := range a.request.deliveries {
 		o, s := &a.request.deliveries[i], &a.settlements[i]
+		seen := d.view(res, s.Attempt, s.WebhookID)
 		d.opts.Attempts.Record(&o.Event, attemptlog.Entry{
 			DeliveryID: o.ID, ProfileID: o.Target.ProfileID, SubscriptionIDs: o.Target.SubscriptionIDs, URL: url,
 			Status: s.Status, NextAt: s.NextAt,
-			Attempt: &event.Attempt{
-				Attempt: s.Attempt, At: res.Started, DurationMs: res.Duration.Milliseconds(), StatusCode: res.StatusCode,
-				Outcome: string(res.Class), Error: res.Error, NodeID: d.opts.NodeID, WebhookID: s.WebhookID,
-			},
+			Attempt: &seen,
 		})
+		d.watch(o, s.Status, &seen)
+	}
+	if f := d.opts.Figures; f != nil {
+		first := &a.request.deliveries[0]
+		f.Attempt(first.Event.Account, first.Target.ProfileID, string(res.Class), res.Duration)
+		f.Deliveries(first.Event.Account, first.Target.ProfileID, a.settlements[0].Status, len(a.settlements))
 	}
 	if d.log.IsDebug() {
 		first := &a.request.deliveries[0]

@@ -77,6 +77,21 @@ type Attempts interface {
 	Lookup(account, eventID string) (event.Record, bool, error)
 }
 
+// Figures counts what was attempted. It is stats.Recorder.
+type Figures interface {
+	Attempt(account, profileID, class string, took time.Duration)
+	Deliveries(account, profileID string, status event.Status, n int)
+}
+
+// Tail shows what happens while it happens. It is tail.Ring. Neither method
+// blocks.
+type Tail interface {
+	// Wanted reports whether anybody follows the account: if not, entries need
+	// not be made.
+	Wanted(account string) bool
+	Append(account string, e event.TailEntry)
+}
+
 // DispatcherOptions of NewDispatcher. All interfaces, Outbox and NodeID are
 // required.
 type DispatcherOptions struct {
@@ -94,6 +109,12 @@ type DispatcherOptions struct {
 	// profile. It runs on a goroutine of its own and may block for a while; Run
 	// waits for it. nil: nothing.
 	OnGone func(account, profileID string)
+	// OnNotice is given what an account may want to know. It must not block.
+	// nil: nothing is told.
+	OnNotice func(n Notice)
+
+	Figures Figures // nil: none
+	Tail    Tail    // nil: none
 
 	MaxInFlight  int           // requests at a time; 0: DefaultMaxInFlight
 	MaxUnsettled int           // deliveries in flight or not settled; 0: DefaultMaxUnsettled

@@ -16,6 +16,7 @@ type Metrics struct {
 	unsettled    prometheus.Gauge
 	lanes        prometheus.Gauge
 	partitions   prometheus.Gauge
+	breakers     prometheus.Gauge
 	settleBatch  prometheus.Histogram
 	settleErrors prometheus.Counter
 	fenced       prometheus.Counter
@@ -48,6 +49,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		unsettled:  gauge("unsettled", "Deliveries whose outcome is known and not committed yet, or that are in flight."),
 		lanes:      gauge("lanes", "Destinations this node is working on."),
 		partitions: gauge("partitions", "Partitions this node has claimed."),
+		breakers:   gauge("breakers_open", "Destinations whose breaker is open: they get one probe at a time."),
 		settleBatch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "belfry_dispatch_settle_batch_size", Help: "Settlements per command.",
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512},
@@ -62,7 +64,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		m.deliveries.WithLabelValues(string(s))
 	}
 	if reg != nil {
-		reg.MustRegister(m.attempts, m.seconds, m.deliveries, m.inFlight, m.unsettled, m.lanes, m.partitions,
+		reg.MustRegister(m.attempts, m.seconds, m.deliveries, m.inFlight, m.unsettled, m.lanes, m.partitions, m.breakers,
 			m.settleBatch, m.settleErrors, m.fenced)
 	}
 	return m

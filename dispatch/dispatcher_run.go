@@ -32,10 +32,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	go func() { left <- st.run(settleCtx) }()
 
-	s := &scheduler{
-		d: d, owned: map[int]*ownedPartition{}, lanes: map[outbox.LaneKey]*lane{},
-		have: map[string]struct{}{}, settle: in, sendCtx: sendCtx,
-	}
+	s := newScheduler(sendCtx, d, in)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	s.reassign(ctx)
@@ -71,14 +68,14 @@ func (s *scheduler) drain(in chan []outbox.Settlement, left <-chan int, cancelSe
 	s.claims.Wait()
 	timeout := time.NewTimer(s.d.opts.DrainTimeout)
 	defer timeout.Stop()
-	for s.inFlight > 0 {
+	for s.all.used > 0 {
 		select {
 		case a := <-s.d.results:
 			s.finish(a)
 		case g := <-s.d.settled:
 			s.answered(g)
 		case <-timeout.C:
-			s.d.log.Warn("requests in flight did not end in time and are cut off", "requests", s.inFlight)
+			s.d.log.Warn("requests in flight did not end in time and are cut off", "requests", s.all.used)
 			cancelSend()
 		}
 	}
@@ -177,8 +174,8 @@ func (s *scheduler) lose(p int) {
 		for i := range l.queue {
 			delete(s.have, l.queue[i].ID)
 		}
-		l.queue = nil
-		delete(s.lanes, k)
+		s.setQueue(l, nil)
+		s.forget(l)
 	}
 	if o.claimed {
 		s.d.opts.Outbox.Unwatch(p)

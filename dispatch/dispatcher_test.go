@@ -249,7 +249,7 @@ func TestTakeBatch(t *testing.T) {
 		{"other family", 9, []outbox.Delivery{mk("a", "SMS", "DELIVERY", 9), mk("b", "MMS", "DELIVERY", 9), mk("c", "SMS", "INBOUND_MESSAGE", 9), mk("d", "SMS", "DELIVERY", 9)}, "ad|bc"},
 		{"flat", 9, []outbox.Delivery{mk("a", "EMAIL", "OPEN", 9), mk("b", "EMAIL", "OPEN", 9)}, "a|b"},
 	} {
-		q, rest := takeBatch(tc.queue, tc.limit)
+		q, rest := takeBatch(tc.queue, tc.limit, MaxBatchBytes, false)
 		got := ""
 		for _, d := range q.deliveries {
 			got += d.ID
@@ -274,19 +274,19 @@ func TestTakeBatch_webhookID(t *testing.T) {
 	for _, id := range []string{"a", "b", "c"} {
 		queue = append(queue, outbox.Delivery{ID: id, Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
 	}
-	first, _ := takeBatch(queue, 100)
+	first, _ := takeBatch(queue, 100, MaxBatchBytes, false)
 	for i := range queue {
 		queue[i].WebhookID = first.webhookID
 	}
-	again, _ := takeBatch(queue, 1) // what was sent together stays together
+	again, _ := takeBatch(queue, 1, MaxBatchBytes, false) // what was sent together stays together
 	if again.webhookID != first.webhookID || len(again.deliveries) != 3 {
 		t.Errorf("the retry has id %s and %d members, want %s and 3", again.webhookID, len(again.deliveries), first.webhookID)
 	}
-	two, _ := takeBatch(queue[1:], 100)
+	two, _ := takeBatch(queue[1:], 100, MaxBatchBytes, false)
 	if two.webhookID == first.webhookID || two.webhookID == "" {
 		t.Errorf("without one member the id is %q, and was %q", two.webhookID, first.webhookID)
 	}
-	if one, _ := takeBatch(queue[2:], 100); one.webhookID != "c" {
+	if one, _ := takeBatch(queue[2:], 100, MaxBatchBytes, false); one.webhookID != "c" {
 		t.Errorf("one member alone has the id %q, want its own", one.webhookID)
 	}
 }

@@ -273,12 +273,14 @@ func (w *world) start() {
 	})
 }
 
-func (w *world) profile(id string, edit func(p *model.Profile)) {
-	p := model.Profile{Account: "acme", ID: id, URL: "https://" + id + ".example.org/hook"}
+func (w *world) profile(id string, edit func(p *model.Profile)) { w.profileOf("acme", id, edit) }
+
+func (w *world) profileOf(account, id string, edit func(p *model.Profile)) {
+	p := model.Profile{Account: account, ID: id, URL: "https://" + id + ".example.org/hook"}
 	if edit != nil {
 		edit(&p)
 	}
-	w.config.edit(func() { w.config.profiles["acme/"+id] = p })
+	w.config.edit(func() { w.config.profiles[account+"/"+id] = p })
 	if w.d != nil {
 		w.d.ConfigChanged()
 	}
@@ -297,12 +299,17 @@ func flatEvent(payload string) event.Event {
 // returns their delivery ids.
 func (w *world) accept(profile string, events ...event.Event) []string {
 	w.t.Helper()
+	return w.acceptFor("acme", profile, events...)
+}
+
+func (w *world) acceptFor(account, profile string, events ...event.Event) []string {
+	w.t.Helper()
 	c := &outbox.Accept{At: time.Now(), NodeID: "n1", ConfigIndex: w.config.ConfigIndex()}
 	var ids []string
 	for _, e := range events {
 		w.next++
 		id := fmt.Sprintf("d%04d", w.next)
-		e.Account, e.ID = "acme", fmt.Sprintf("e%04d", w.next)
+		e.Account, e.ID = account, fmt.Sprintf("e%04d", w.next)
 		t := outbox.Target{DeliveryID: id, Partition: 5, ProfileID: profile, SubscriptionIDs: []string{"sub-" + profile}}
 		if strings.Contains(profile, "://") {
 			t.ProfileID, t.URL, t.SubscriptionIDs = "", profile, nil

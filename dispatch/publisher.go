@@ -59,6 +59,9 @@ type PublisherOptions struct {
 	Staleness    func() time.Duration
 	MaxStaleness time.Duration // 0: DefaultMaxStaleness
 
+	Admission Admission
+	Tail      Tail // nil: none
+
 	IdempotencyWindow time.Duration // 0: DefaultIdempotencyWindow
 	GroupDelay        time.Duration // of a request, for others to join it; 0: DefaultGroupDelay
 	MaxGroupEvents    int           // 0: DefaultMaxGroupEvents; a larger request travels alone
@@ -104,6 +107,9 @@ func (o *PublisherOptions) validate() error {
 		{&o.MaxGroups, DefaultMaxGroups},
 		{&o.MaxQueuedEvents, DefaultMaxQueuedEvents},
 		{&o.MaxQueuedBytes, DefaultMaxQueuedBytes},
+		{&o.Admission.AccountRate, DefaultAccountRate},
+		{&o.Admission.MaxAccountBacklog, DefaultMaxAccountBacklog},
+		{&o.Admission.MaxBacklog, DefaultMaxBacklog},
 	} {
 		if *n.v == 0 {
 			*n.v = n.def
@@ -127,6 +133,7 @@ type Publisher struct {
 	opts    PublisherOptions
 	log     hclog.Logger
 	metrics *publishMetrics
+	gate    *turnstile
 
 	more chan struct{} // the queue may have something to start
 
@@ -171,23 +178,41 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	}
 	return &Publisher{
 		opts: o, log: o.Logger.Named("publish"), metrics: newPublishMetrics(o.Registerer),
-		more: make(chan struct{}, 1),
+		gate: newTurnstile(o.Admission, owed{o.Outbox}), more: make(chan struct{}, 1),
 	}, nil
 }
 
-// Publish takes all events or none. Receipts are in the order of es; they come
+// Publish takes all events, which are of one account, or none. Receipts are in the order of es; they come
 // back only after the deliveries are on the disks of a quorum. Errors are
 // *model.Error: CodeConflict when an event id that the client gave is known
 // with another content (Field is "/<i>/eventId"), CodeTooLarge over MaxTargets
-// or MaxRequestBytes, CodeLimit when too much is on its way already,
-// CodeUnavailable when nothing was taken, CodeUnknownOutcome when the events
+// or MaxRequestBytes, CodeLimit when too much is on its way or owed already
+// or comes too fast, CodeUnavailable when nothing was taken, CodeUnknownOutcome when the events
 // may still be taken: with ids that the client gave they can be repeated.
 func (p *Publisher) Publish(ctx context.Context, es []*event.Event) ([]event.Receipt, error) {
 	begin := time.Now()
 	receipts, deliveries, err := p.publish(ctx, es)
 	p.metrics.seconds.Observe(time.Since(begin).Seconds())
 	p.metrics.count(len(es), receipts, deliveries, err)
+	if err == nil {
+		p.watch(es, receipts)
+	}
 	return receipts, err
+}
+
+// watch shows what was taken to those who follow the live tail.
+func (p *Publisher) watch(es []*event.Event, receipts []event.Receipt) {
+	if p.opts.Tail == nil || len(es) == 0 || !p.opts.Tail.Wanted(es[0].Account) {
+		return
+	}
+	for i, e := range es {
+		if receipts[i].Status != event.Accepted {
+			continue
+		}
+		entry := tailEntry(event.TailAccepted, p.opts.NodeID, e)
+		entry.Deliveries = &receipts[i].Deliveries
+		p.opts.Tail.Append(e.Account, entry)
+	}
 }
 
 // Current returns nil while what events are matched against is not too old,
@@ -206,6 +231,11 @@ func (p *Publisher) publish(ctx context.Context, es []*event.Event) ([]event.Rec
 	}
 	if err := p.Current(); err != nil {
 		return nil, 0, err
+	}
+	if len(es) > 0 {
+		if err := p.gate.admit(es[0].Account, len(es)); err != nil {
+			return nil, 0, err
+		}
 	}
 	q, err := p.match(es)
 	if err != nil {
