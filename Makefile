@@ -15,7 +15,7 @@ RACEFLAGS = -race -gcflags=github.com/hashicorp/raft=-race=false
 TOOLS     = $(CURDIR)/.tools
 GENERATED = docs/configuration.md
 
-.PHONY: help build run cluster test race sim chaos fuzz bench cover lint generate
+.PHONY: help build run cluster test interop race sim chaos fuzz bench cover lint generate
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' Makefile
 build: ## build bin/belfry
@@ -26,9 +26,12 @@ cluster: build ## the same with three nodes (PORT=8600)
 	@bin/belfry demo --nodes 3 --port $(PORT)
 test: ## vet and the whole test suite, then the race detector over the core (about ten minutes)
 	go vet ./...
-	go vet -tags chaos ./...
+	go vet -tags chaos,interop ./...
 	go test -shuffle=on -timeout 10m ./...
 	go test $(RACEFLAGS) -short -timeout 10m $(RACE)
+	$(MAKE) interop
+interop: ## webhooks against a real nginx, OpenSSL and OAuth server, installed under .tools (part of test)
+	go test -tags interop -run Interop -count=1 -timeout 10m ./dispatch/webhook
 race: ## the whole test suite under the race detector
 	go test $(RACEFLAGS) -shuffle=on -timeout 30m ./...
 sim: ## clusters in virtual time with SEEDS=20 further seeds
