@@ -43,6 +43,7 @@ type ring struct {
 	next    uint64 // number of the next entry
 	more    chan struct{}
 	asked   time.Time
+	gone    bool // dropped: those who wait for it return
 }
 
 // New makes a Ring that follows nobody yet.
@@ -82,6 +83,7 @@ func (r *Ring) of(account string) *ring {
 }
 
 func (r *Ring) drop(account string) {
+	r.rings[account].gone = true
 	close(r.rings[account].more)
 	delete(r.rings, account)
 	r.followed.Store(int64(len(r.rings)))
@@ -127,11 +129,18 @@ func (r *Ring) Poll(ctx context.Context, account string, f event.TailFilter, sin
 ) (entries []event.TailEntry, next, dropped uint64, err error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	var a *ring
 	for {
 		more := func() <-chan struct{} {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			a := r.follow(account)
+			if a == nil {
+				a = r.follow(account)
+			}
+			a.asked = time.Now()
+			if a.gone { // made room: the next Poll begins anew
+				return nil
+			}
 			switch {
 			case since == 0 || since > a.next:
 				since = a.next
@@ -149,7 +158,7 @@ func (r *Ring) Poll(ctx context.Context, account string, f event.TailFilter, sin
 			}
 			return a.more
 		}()
-		if len(entries) > 0 || dropped > 0 {
+		if len(entries) > 0 || dropped > 0 || more == nil {
 			return entries, since, dropped, nil
 		}
 		select {
@@ -178,7 +187,6 @@ func (r *Ring) follow(account string) *ring {
 		r.rings[account] = a
 		r.followed.Store(int64(len(r.rings)))
 	}
-	a.asked = now
 	return a
 }
 

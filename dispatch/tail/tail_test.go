@@ -185,6 +185,27 @@ func TestRing_accounts(t *testing.T) {
 	})
 }
 
+// Readers of more accounts than are followed do not chase each other: who made
+// room returns and asks again in its own time.
+func TestRing_waitingReaderMakesRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{Accounts: 1})
+		took := make(chan time.Duration)
+		began := time.Now()
+		go func() {
+			_, _, _, _ = r.Poll(t.Context(), "a", event.TailFilter{}, 0, 10, time.Minute)
+			took <- time.Since(began)
+		}()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		(&reader{t: t, r: r, account: "b"}).want(0)
+		if d := <-took; d != time.Second || r.Wanted("a") || !r.Wanted("b") {
+			t.Errorf("the reader that made room returned after %v; a followed %v, b %v", d, r.Wanted("a"), r.Wanted("b"))
+		}
+	})
+}
+
 func TestMatches(t *testing.T) {
 	t.Parallel()
 	e := event.TailEntry{
