@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"example.com/belfry/dispatch/event"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 	// bodyLimit is how much of an answer ResponseBodyRegex is searched in.
 	bodyLimit = 64 << 10
 	// keptBody is how much of an answer a Result keeps.
-	keptBody = 1 << 10
+	keptBody = event.MaxResponse
 	// maxRegexes is how many compiled expressions are kept before the cache
 	// starts anew.
 	maxRegexes = 1024
@@ -41,8 +43,9 @@ type rules struct{ status, body *regexp.Regexp }
 
 // judge turns an answer into a result. An expression for the status replaces
 // the rule that 2xx is success, so with it a 410 can be success and a 200 not.
+// The body is not in it yet: see mask.
 func (r rules) judge(a answer, now time.Time) Result {
-	res := Result{StatusCode: a.status, Body: append([]byte(nil), a.body[:min(len(a.body), keptBody)]...)}
+	res := Result{StatusCode: a.status, Timing: a.timing}
 	wait, _ := parseRetryAfter(a.header.Get("Retry-After"), now)
 	res.Class = classify(a.status, wait)
 	code := strconv.Itoa(a.status)
@@ -50,9 +53,9 @@ func (r rules) judge(a answer, now time.Time) Result {
 	case r.status != nil && r.status.MatchString(code):
 		res.Class = ClassOK
 	case r.status != nil && res.Class == ClassOK:
-		res.Class, res.Error = ClassTemporary, "the status "+code+" does not match responseRegex"
+		res.Class, res.ErrorClass, res.Error = ClassTemporary, ErrorStatus, "the status "+code+" does not match responseRegex"
 	case res.Class != ClassOK:
-		res.Error = "the receiver answered " + code
+		res.ErrorClass, res.Error = ErrorStatus, "the receiver answered "+code
 		if a.status >= 300 && a.status <= 399 {
 			res.Error += ": redirects are not followed"
 		}
@@ -65,9 +68,9 @@ func (r rules) judge(a answer, now time.Time) Result {
 	}
 	switch {
 	case a.broken != nil:
-		res.Class, res.Error = ClassTemporary, a.broken.text
+		res.Class, res.ErrorClass, res.Error = ClassTemporary, a.broken.where, a.broken.text
 	case !r.body.Match(a.body):
-		res.Class, res.Error = ClassTemporary, "the body of the answer does not match responseBodyRegex"
+		res.Class, res.ErrorClass, res.Error = ClassTemporary, ErrorBody, "the body of the answer does not match responseBodyRegex"
 	}
 	return res
 }

@@ -38,7 +38,7 @@ const (
 	hintNewCert  = "Upload a new certificate under another id and let the profile refer to it."
 	hintUnknown  = "Have the webhook's server trust the authority that issued this client certificate, and upload the certificate with its intermediates."
 	hintRejected = "Check which client certificates the webhook's server accepts; its log says why it refused this one."
-	hintMissing  = "The server did not get a client certificate that it can use: check the certificate's key type and usage."
+	hintMissing  = "The server wants a client certificate that it can use: name one, and check its key type and usage."
 	hintServer   = "Have the webhook's server send its whole chain, from an authority that this node trusts."
 	hintHost     = "Use the host name that the certificate of the webhook's server was issued for."
 	hintDates    = "Renew the certificate of the webhook's server."
@@ -89,23 +89,32 @@ func (s *Sender) testTLS(ctx context.Context, address string, d *Destination) Co
 	cfg := tlsConfig(s.opts.RootCAs, d.MinTLS, d.MaxTLS)
 	cfg.ClientSessionCache = nil // a resumed session would not show the certificate
 	asked := false
-	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	var unfit error // a server may shake hands all the same and refuse the request
+	cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		asked = true
 		if d.Certificate == nil {
 			return &tls.Certificate{}, nil
 		}
+		unfit = info.SupportsCertificate(d.Certificate)
 		return d.Certificate, nil
 	}
 	if d.MaxTLS != 0 && d.MaxTLS < cfg.MinVersion {
 		return testFailed("no version of TLS is enabled", hintVersion)
 	}
 	c, err := s.dialer.connectTLS(ctx, address, cfg)
-	if err != nil {
-		return testError(ctx, err)
+	if err == nil {
+		defer func() { _ = c.Close() }()
+		err = verdict(ctx, c)
 	}
-	defer func() { _ = c.Close() }()
-	if err := verdict(ctx, c); err != nil {
+	switch {
+	case err != nil && asked && d.Certificate == nil:
+		t := testError(ctx, err)
+		t.Hint = hintMissing
+		return t
+	case err != nil:
 		return testError(ctx, err)
+	case unfit != nil:
+		return testFailed("the server asks for a client certificate of other authorities than the one that issued this, or with another kind of key", hintUnknown)
 	}
 	if d.Certificate != nil && !asked {
 		return testFailed("the server did not ask for a client certificate", hintNoAsk)

@@ -55,7 +55,9 @@ func (d *dialer) connect(ctx context.Context, address string) (*meteredConn, err
 	if err != nil {
 		return nil, errBlocked
 	}
+	began := time.Now()
 	addrs, err := d.resolve(ctx, host)
+	resolved := time.Now()
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +80,8 @@ func (d *dialer) connect(ctx context.Context, address string) (*meteredConn, err
 		}
 		return nil, f
 	}
-	return &meteredConn{Conn: c, born: time.Now()}, nil
+	born := time.Now()
+	return &meteredConn{Conn: c, born: born, resolving: resolved.Sub(began), connecting: born.Sub(resolved)}, nil
 }
 
 func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -92,7 +95,7 @@ func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	addrs, err := d.lookup(ctx, "ip", host)
 	switch {
 	case ctx.Err() != nil:
-		return nil, describe(ctx, err, connecting)
+		return nil, describe(ctx, err, connecting).during(ErrorDNS)
 	case err != nil || len(addrs) == 0:
 		return nil, describeDNS(err)
 	}
@@ -176,13 +179,17 @@ func (d *dialer) connectTLS(ctx context.Context, address string, cfg *tls.Config
 		_ = raw.Close()
 		return nil, describeHandshake(ctx, err)
 	}
+	raw.handshake = time.Since(raw.born)
 	return c, nil
 }
 
 // meteredConn counts what is written and knows when something moved last.
 type meteredConn struct {
 	net.Conn
-	born    time.Time
+	born time.Time
+	// How long the steps to the connection took; constant once it is in use.
+	resolving, connecting, handshake time.Duration
+
 	written atomic.Int64
 	moved   atomic.Int64 // since born, by the monotonic clock
 }

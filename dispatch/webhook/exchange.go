@@ -5,12 +5,15 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/belfry/dispatch/event"
 )
 
 const (
@@ -32,6 +35,7 @@ type outgoing struct {
 	// limit is how much of the body is read when decides; else drainLimit.
 	limit   int
 	decides bool
+	permit  func() bool // nil: it may be written
 }
 
 // answer is what came back.
@@ -41,6 +45,7 @@ type answer struct {
 	body   []byte
 	// broken says why a body that decides ended early.
 	broken *failure
+	timing *event.Timing // nil: nothing was sent; also beside a failure
 }
 
 // exchange sends o and reads the answer. It sends again, once, where the
@@ -55,6 +60,7 @@ func (s *Sender) exchange(ctx context.Context, rt *http.Transport, o *outgoing) 
 		a, f := s.roundTrip(w, rt, o)
 		repeat := f != nil && !again && w.unsent()
 		w.stop()
+		a.timing = w.timing()
 		if !repeat {
 			return a, f
 		}
@@ -66,8 +72,11 @@ func (s *Sender) roundTrip(w *watch, rt *http.Transport, o *outgoing) (answer, *
 		GotConn: func(info httptrace.GotConnInfo) {
 			s.metrics.connection(info.Reused)
 			w.gotConn(info)
+			if o.permit != nil && !o.permit() {
+				w.forbid(info.Conn)
+			}
 		},
-		WroteRequest:         func(httptrace.WroteRequestInfo) { w.touch() },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { w.wroteRequest() },
 		GotFirstResponseByte: w.firstByte,
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.url.String(), nil)
@@ -87,6 +96,19 @@ func (s *Sender) roundTrip(w *watch, rt *http.Transport, o *outgoing) (answer, *
 	a := answer{status: resp.StatusCode, header: resp.Header}
 	a.body, a.broken = w.readBody(resp.Body, o)
 	return a, nil
+}
+
+// forbid ends a request of which nothing is written yet. An end of the context
+// alone is seen too late by HTTP/1, so its connection is closed; one of HTTP/2
+// is shared, and there the context is looked at before the headers are written.
+func (w *watch) forbid(c net.Conn) {
+	w.cancel(errCutOff)
+	w.mu.Lock()
+	shared := w.shared
+	w.mu.Unlock()
+	if !shared {
+		_ = c.Close()
+	}
 }
 
 // readBody reads what is needed of the body, and no more than that.
@@ -133,16 +155,19 @@ type watch struct {
 
 	taken atomic.Bool // the transport has read of the body
 
-	mu       sync.Mutex
-	body     bytes.Reader
-	conn     *meteredConn // nil: none yet
-	shared   bool         // HTTP/2
-	reused   bool
-	before   int64 // bytes written on conn before
-	answered bool
-	last     time.Time
-	timer    *time.Timer
-	stopped  bool
+	mu        sync.Mutex
+	body      bytes.Reader
+	conn      *meteredConn // nil: none yet
+	connected bool
+	shared    bool // HTTP/2
+	reused    bool
+	before    int64 // bytes written on conn before
+	answered  bool
+	wrote     time.Time // the request; zero: not all of it
+	first     time.Time // the first byte of the answer came
+	last      time.Time
+	timer     *time.Timer
+	stopped   bool
 }
 
 func newWatch(ctx context.Context, gap time.Duration) *watch {
@@ -174,7 +199,7 @@ func (w *watch) gotConn(info httptrace.GotConnInfo) {
 	if c, ok := raw.(*meteredConn); ok {
 		w.conn, w.before = c, c.written.Load()
 	}
-	w.reused = info.Reused
+	w.connected, w.reused = true, info.Reused
 	w.last = time.Now()
 	if w.timer == nil && !w.stopped {
 		w.timer = time.AfterFunc(w.gap, w.expire)
@@ -187,12 +212,43 @@ func (w *watch) touch() {
 	w.last = time.Now()
 }
 
+func (w *watch) wroteRequest() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrote = time.Now()
+	w.last = w.wrote
+}
+
 func (w *watch) firstByte() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.answered = true
-	w.last = time.Now()
+	w.first = time.Now()
+	w.last = w.first
 }
+
+// timing says where the time went. The steps of a connection belong to the
+// first request on it, whoever had it dialled.
+func (w *watch) timing() *event.Timing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.connected {
+		return nil
+	}
+	t := &event.Timing{Reused: w.reused}
+	if c := w.conn; c != nil && !w.reused {
+		t.DNSMs, t.ConnectMs, t.TLSMs = millis(c.resolving), millis(c.connecting), millis(c.handshake)
+	}
+	// A receiver may answer before it has read everything: then there was no
+	// time in between.
+	if w.answered && !w.wrote.IsZero() && w.first.After(w.wrote) {
+		t.FirstByteMs = millis(w.first.Sub(w.wrote))
+	}
+	return t
+}
+
+// millis has three decimals.
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (w *watch) stage() stage {
 	w.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -21,33 +22,58 @@ import (
 // the URL or of what the receiver wrote.
 type failure struct {
 	class Class
+	where ErrorClass
 	text  string
 	hint  string // for connection tests: what to do about it
 }
 
 func (f *failure) Error() string { return f.text }
 
-func (f *failure) result() Result { return Result{Class: f.class, Error: f.text} }
+func (f *failure) result() Result {
+	return Result{Class: f.class, ErrorClass: f.where, Error: f.text}
+}
 
+// during says at which step before the request a connection failed.
+func (f *failure) during(step ErrorClass) *failure {
+	if f.where != ErrorConnect {
+		return f
+	}
+	g := *f
+	g.where = step
+	return &g
+}
+
+// failed is a failure that is not the receiver's: of credentials, or of what
+// is configured.
 func failed(class Class, format string, args ...any) *failure {
-	return &failure{class: class, text: fmt.Sprintf(format, args...)}
+	f := &failure{class: class, where: ErrorConfig, text: fmt.Sprintf(format, args...)}
+	switch class {
+	case ClassAuth:
+		f.where = ErrorAuth
+	case ClassBlocked:
+		f.where = ErrorBlocked
+	case ClassOK, ClassTemporary, ClassThrottled, ClassGone:
+	}
+	return f
 }
 
 // temporary is a failure that may pass.
-func temporary(text, hint string) *failure { return &failure{ClassTemporary, text, hint} }
+func temporary(where ErrorClass, text, hint string) *failure {
+	return &failure{ClassTemporary, where, text, hint}
+}
 
 // What is said about blocked destinations is the same for all of them.
 const textBlocked = "destination is not permitted by the egress policy of this node"
 
 var (
-	errBlocked        = &failure{ClassBlocked, textBlocked, hintGuard}
-	errConnectTimeout = temporary("timeout while connecting", hintTimeout)
-	errNoAnswer       = temporary("timeout while waiting for an answer", hintTimeout)
-	errSlowAnswer     = temporary("timeout while reading the answer", hintTimeout)
-	errTooLong        = temporary("the attempt took too long", "")
-	errDrained        = temporary("the rest of the answer is of no interest", "")
-	errClosed         = temporary("the sender is closed", "")
-	errCutOff         = temporary("the attempt was cut off", "")
+	errBlocked        = &failure{ClassBlocked, ErrorBlocked, textBlocked, hintGuard}
+	errConnectTimeout = temporary(ErrorConnect, "timeout while connecting", hintTimeout)
+	errNoAnswer       = temporary(ErrorTimeout, "timeout while waiting for an answer", hintTimeout)
+	errSlowAnswer     = temporary(ErrorTimeout, "timeout while reading the answer", hintTimeout)
+	errTooLong        = temporary(ErrorTimeout, "the attempt took too long", "")
+	errDrained        = temporary(ErrorCut, "the rest of the answer is of no interest", "")
+	errClosed         = temporary(ErrorCut, "the sender is closed", "")
+	errCutOff         = temporary(ErrorCut, "the attempt was cut off", "")
 )
 
 // stage is how far a request came.
@@ -78,27 +104,31 @@ func describe(ctx context.Context, err error, at stage) *failure {
 	}
 	switch at {
 	case connecting:
-		return temporary("connection failed", hintOther)
+		return temporary(ErrorConnect, "connection failed", hintOther)
 	case waiting:
-		return temporary("connection closed by the receiver before it answered", hintClosed)
+		return temporary(ErrorReset, "connection closed by the receiver before it answered", hintClosed)
 	case reading:
 	}
-	return failed(ClassTemporary, "the answer is not valid HTTP, or its headers exceed %d KiB", maxHeaderBytes>>10)
+	return temporary(ErrorProtocol, "the answer is not valid HTTP, or its headers exceed "+strconv.Itoa(maxHeaderBytes>>10)+" KiB", "")
 }
 
 func describeNet(err error, at stage) *failure {
 	netErr, isNet := errors.AsType[net.Error](err)
+	closed := ErrorReset
+	if at == connecting {
+		closed = ErrorConnect
+	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return temporary("connection refused", hintRefused)
+		return temporary(ErrorConnect, "connection refused", hintRefused)
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
-		return temporary("connection reset by the receiver", hintClosed)
+		return temporary(closed, "connection reset by the receiver", hintClosed)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return temporary("the host cannot be reached", hintTimeout)
+		return temporary(ErrorConnect, "the host cannot be reached", hintTimeout)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), isNet && netErr.Timeout():
 		return [...]*failure{connecting: errConnectTimeout, waiting: errNoAnswer, reading: errSlowAnswer}[at]
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
-		return temporary([...]string{
+		return temporary(closed, [...]string{
 			connecting: "connection closed by the receiver",
 			waiting:    "connection closed by the receiver before it answered",
 			reading:    "connection closed by the receiver in the middle of the answer",
@@ -112,12 +142,12 @@ func describeDNS(err error) *failure {
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		switch {
 		case e.IsNotFound:
-			return temporary("the name of the host cannot be resolved: it does not exist", hintName)
+			return temporary(ErrorDNS, "the name of the host cannot be resolved: it does not exist", hintName)
 		case e.IsTimeout:
-			return temporary("timeout while resolving the name of the host", hintName)
+			return temporary(ErrorDNS, "timeout while resolving the name of the host", hintName)
 		}
 	}
-	return temporary("the name of the host cannot be resolved", hintName)
+	return temporary(ErrorDNS, "the name of the host cannot be resolved", hintName)
 }
 
 // describeHandshake turns the error of a TLS handshake into words. What has no
@@ -125,32 +155,32 @@ func describeDNS(err error) *failure {
 func describeHandshake(ctx context.Context, err error) *failure {
 	if ctx.Err() == nil && describeTLS(err) == nil {
 		if f := describeNet(err, connecting); f != nil {
-			return temporary("TLS: the handshake failed: "+f.text, f.hint)
+			return temporary(ErrorTLS, "TLS: the handshake failed: "+f.text, f.hint)
 		}
-		return temporary("TLS: the handshake failed: no enabled version or algorithm in common, or an answer that is not valid", hintVersion)
+		return temporary(ErrorTLS, "TLS: the handshake failed: no enabled version or algorithm in common, or an answer that is not valid", hintVersion)
 	}
-	return describe(ctx, err, connecting)
+	return describe(ctx, err, connecting).during(ErrorTLS)
 }
 
 // describeTLS returns nil for what is no matter of TLS.
 func describeTLS(err error) *failure {
 	if alert, ok := remoteAlert(err); ok {
-		return temporary("TLS: the receiver refused: "+strings.TrimPrefix(tls.AlertError(alert).Error(), "tls: "), alertHint(alert))
+		return temporary(ErrorTLS, "TLS: the receiver refused: "+strings.TrimPrefix(tls.AlertError(alert).Error(), "tls: "), alertHint(alert))
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return temporary("TLS: the certificate of the receiver is for another host name", hintHost)
+		return temporary(ErrorTLS, "TLS: the certificate of the receiver is for another host name", hintHost)
 	}
 	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
-		return temporary("TLS: the certificate of the receiver has expired or is not valid yet", hintDates)
+		return temporary(ErrorTLS, "TLS: the certificate of the receiver has expired or is not valid yet", hintDates)
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return temporary("TLS: the certificate of the receiver is signed by an unknown authority", hintServer)
+		return temporary(ErrorTLS, "TLS: the certificate of the receiver is signed by an unknown authority", hintServer)
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return temporary("TLS: the certificate of the receiver is not valid", hintServer)
+		return temporary(ErrorTLS, "TLS: the certificate of the receiver is not valid", hintServer)
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return temporary("TLS: the receiver does not speak TLS on this port", hintNoTLS)
+		return temporary(ErrorTLS, "TLS: the receiver does not speak TLS on this port", hintNoTLS)
 	}
 	return nil
 }

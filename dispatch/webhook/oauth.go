@@ -314,9 +314,9 @@ func (t *tokens) request(ctx context.Context, d *Destination, refresh model.Secr
 	return reply, tokenOK, nil
 }
 
-// tokenErrors are the codes of RFC 6749, section 5.2. Nothing else of an error
+// tokenErrors are the codes of RFC 6749, section 5.2, and RFC 8707, section 2. Nothing else of an error
 // answer is repeated: it might hold what was sent.
-var tokenErrors = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
+var tokenErrors = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target"}
 
 func parseToken(a answer) (tokenReply, *failure) {
 	if a.status < 200 || a.status > 299 {

@@ -244,7 +244,7 @@ func (s *Sender) target(raw string) (*url.URL, *failure) {
 		return nil, errBlocked
 	}
 	s.metrics.blocked.Inc()
-	return nil, &failure{ClassBlocked, "destination is not permitted: its URL " + msg, hintURL}
+	return nil, &failure{ClassBlocked, ErrorBlocked, "destination is not permitted: its URL " + msg, hintURL}
 }
 
 // checkCertificate refuses what would go out without the certificate that is
@@ -297,10 +297,14 @@ func (s *Sender) post(ctx context.Context, r *Request, p plan, bearer model.Secr
 		return f.result()
 	}
 	a, f := s.exchange(ctx, p.rt, &outgoing{
-		url: p.url, header: h, body: r.Body, gap: p.gap, limit: bodyLimit, decides: p.rules.body != nil,
+		url: p.url, header: h, body: r.Body, gap: p.gap, limit: bodyLimit, decides: p.rules.body != nil, permit: r.Permit,
 	})
 	if f != nil {
-		return f.result()
+		res := f.result()
+		res.Timing = a.timing
+		return res
 	}
-	return p.rules.judge(a, now)
+	res := p.rules.judge(a, now)
+	res.Body = mask(a.body, secretsOf(r.Destination.Auth, bearer, h))
+	return res
 }

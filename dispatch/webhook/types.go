@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"time"
 
+	"example.com/belfry/dispatch/event"
 	"example.com/belfry/fsm/model"
 )
 
@@ -19,6 +20,27 @@ const (
 	ClassGone      Class = "gone"      // 410: the receiver wants no more
 	ClassAuth      Class = "auth"      // credentials missing, undecryptable, or a token could not be had: nothing was sent
 	ClassBlocked   Class = "blocked"   // the guard refused the address: nothing was sent
+)
+
+// ErrorClass says at which step an attempt failed. It explains a Class and
+// decides nothing.
+type ErrorClass string
+
+// The steps. The set is closed.
+const (
+	ErrorNone     ErrorClass = ""         // it did not fail
+	ErrorDNS      ErrorClass = "dns"      // the name has no address, or the resolver no answer
+	ErrorConnect  ErrorClass = "connect"  // no TCP connection: refused, unreachable, too slow
+	ErrorTLS      ErrorClass = "tls"      // the handshake, the certificate of either side included
+	ErrorTimeout  ErrorClass = "timeout"  // connected, but no answer, or one that came too slowly
+	ErrorReset    ErrorClass = "reset"    // the receiver closed the connection before the answer was complete
+	ErrorProtocol ErrorClass = "protocol" // what came is not an answer in HTTP, or its headers are too large
+	ErrorStatus   ErrorClass = "status"   // the receiver answered with a status that is not success
+	ErrorBody     ErrorClass = "body"     // the body does not match responseBodyRegex
+	ErrorAuth     ErrorClass = "auth"     // credentials are missing or unusable, or a token could not be had
+	ErrorBlocked  ErrorClass = "blocked"  // the guard refused the address
+	ErrorConfig   ErrorClass = "config"   // what is configured cannot be sent or judged
+	ErrorCut      ErrorClass = "cut"      // this node ended the attempt: it stops
 )
 
 // Destination is everything one attempt needs to know about where it goes,
@@ -79,16 +101,23 @@ type Request struct {
 	// They cannot override authentication or webhook-* headers.
 	Headers map[string]string
 	Body    []byte
+	// Permit is asked once more when there is a connection, right before the
+	// request is written; false: nothing is written. nil: it may.
+	Permit func() bool
 }
 
 // Result is what came of an attempt. Error never holds a secret, nor the
 // address that a blocked name resolved to.
 type Result struct {
 	Class      Class
-	StatusCode int // 0: no answer
+	ErrorClass ErrorClass // ErrorNone with ClassOK
+	StatusCode int        // 0: no answer
 	Error      string
 	RetryAfter time.Duration // 0: none was given; capped by the sender
 	Started    time.Time
 	Duration   time.Duration
-	Body       []byte // first KiB of the answer
+	// Timing is that of the request that decided; nil: nothing was sent.
+	Timing *event.Timing
+	// Body is the first KiB of the answer, its secrets masked.
+	Body []byte
 }
