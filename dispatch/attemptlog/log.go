@@ -11,7 +11,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -34,6 +33,8 @@ const (
 	// MaxBuffered is how many records wait in memory for the next write. What
 	// comes beyond is dropped and counted: the history is best effort.
 	MaxBuffered = 16_384
+	// MaxBufferedBytes bounds them by their size too: payloads may be large.
+	MaxBufferedBytes = 64 << 20
 	// MaxErrorLength is how much of an attempt's error text is kept.
 	MaxErrorLength = 512
 
@@ -94,11 +95,16 @@ type Entry struct {
 	Attempt *event.Attempt
 	Status  event.Status // of the delivery after the attempt
 	NextAt  time.Time    // for StatusRetrying
+	// AcceptedAt is when the event group took the event, its place in the list
+	// of events; zero: it is not in the list.
+	AcceptedAt time.Time
 }
 
 var (
 	bucketLog = []byte("log") // event key ‖ record number → record; number 0 is the event
 	bucketAge = []byte("age") // record number → event key, number in bucketLog, time, size
+	// bucketTime is the list of events: account, AcceptedAt, event id → nothing.
+	bucketTime = []byte("time")
 )
 
 type eventKey [16]byte
@@ -116,8 +122,9 @@ type Log struct {
 	log     hclog.Logger
 	dropped prometheus.Counter
 
-	mu      sync.Mutex // guards pending
+	mu      sync.Mutex // guards pending and waiting
 	pending []item
+	waiting int // bytes of pending
 
 	fileMu sync.Mutex // guards what follows; taken before mu
 	db     *bolt.DB
@@ -131,8 +138,8 @@ type Log struct {
 type item struct {
 	key   eventKey
 	at    time.Time
-	event *event.Event // an event record
-	entry *Entry       // or an entry
+	event *event.Event
+	entry *Entry
 }
 
 // Open opens or creates the file. A file that cannot be read is moved aside
@@ -217,7 +224,7 @@ func (l *Log) openFile() error {
 }
 
 func (l *Log) prepare(tx *bolt.Tx) error {
-	for _, b := range [][]byte{bucketLog, bucketAge} {
+	for _, b := range [][]byte{bucketLog, bucketAge, bucketTime} {
 		if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 			return err
 		}
@@ -231,37 +238,6 @@ func (l *Log) prepare(tx *bolt.Tx) error {
 		l.bytes += a.size
 		return nil
 	})
-}
-
-// Record notes e for the event it belongs to. It copies what it keeps of the
-// event and does not block on the disk.
-func (l *Log) Record(ev *event.Event, e Entry) {
-	k := keyOf(ev.Account, ev.ID)
-	if e.Attempt != nil {
-		a := *e.Attempt
-		a.Error = a.Error[:min(len(a.Error), MaxErrorLength)]
-		e.Attempt = &a
-	}
-	e.URL = withoutUser(e.URL)
-	at := l.opts.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.pending) >= MaxBuffered {
-		l.dropped.Inc()
-		return
-	}
-	kept := *ev
-	l.pending = append(l.pending, item{key: k, at: at, event: &kept, entry: &e})
-}
-
-// withoutUser removes user info from a URL: it may hold a password.
-func withoutUser(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || u.User == nil {
-		return raw
-	}
-	u.User = nil
-	return u.String()
 }
 
 // Run writes what was recorded, in batches, and removes what is too old or
@@ -324,110 +300,6 @@ func (l *Log) repaired(f func() error) error {
 	}
 	if err != nil {
 		return fmt.Errorf("attemptlog: %w", err)
-	}
-	return nil
-}
-
-func (l *Log) write() error {
-	l.mu.Lock()
-	items := l.pending
-	l.pending = nil
-	l.mu.Unlock()
-	if len(items) == 0 {
-		return nil
-	}
-	written := false
-	defer func() { // also when bbolt panics
-		if !written {
-			l.putBack(items)
-		}
-	}()
-	next, bytes := l.next, l.bytes
-	err := l.db.Update(func(tx *bolt.Tx) error {
-		log, age := tx.Bucket(bucketLog), tx.Bucket(bucketAge)
-		put := func(it *item, number uint64, v []byte) error {
-			size := int64(len(v)) + overhead
-			if err := log.Put(logKey(it.key, number), v); err != nil {
-				return err
-			}
-			err := age.Put(number8(next), encodeAge(ageRow{key: it.key, number: number, at: it.at, size: size}))
-			next++
-			bytes += size
-			return err
-		}
-		for i := range items {
-			it := &items[i]
-			if log.Get(logKey(it.key, 0)) == nil {
-				if err := put(it, 0, encodeEvent(it.event)); err != nil {
-					return err
-				}
-			}
-			if err := put(it, next, encodeEntry(it.entry)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	written = true
-	l.dirty = true
-	if l.bytes == 0 {
-		l.oldest = items[0].at
-	}
-	l.next, l.bytes = next, bytes
-	return nil
-}
-
-// putBack keeps what could not be written, the youngest of it when it is too
-// much.
-func (l *Log) putBack(items []item) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pending = append(items, l.pending...)
-	if over := len(l.pending) - MaxBuffered; over > 0 {
-		l.dropped.Add(float64(over))
-		l.pending = l.pending[over:]
-	}
-}
-
-// trim removes the oldest records until age and size are within their bounds.
-func (l *Log) trim() error {
-	limit := l.opts.Now().Add(-l.opts.MaxAge)
-	for l.bytes > l.opts.MaxBytes || l.bytes > 0 && !l.oldest.After(limit) {
-		bytes, removed, oldest := l.bytes, 0, time.Time{}
-		err := l.db.Update(func(tx *bolt.Tx) error {
-			log, age := tx.Bucket(bucketLog), tx.Bucket(bucketAge)
-			var numbers, keys [][]byte
-			c := age.Cursor()
-			for k, v := c.First(); k != nil && removed < trimBatch; k, v = c.Next() {
-				a, err := decodeAge(v)
-				if err != nil {
-					return err
-				}
-				if oldest = a.at; bytes <= l.opts.MaxBytes && a.at.After(limit) {
-					break
-				}
-				numbers = append(numbers, append([]byte(nil), k...))
-				keys = append(keys, logKey(a.key, a.number))
-				bytes -= a.size
-				removed++
-			}
-			for i := range numbers {
-				if err := errors.Join(age.Delete(numbers[i]), log.Delete(keys[i])); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		l.bytes, l.oldest, l.dirty = bytes, oldest, true
-		if removed < trimBatch {
-			return nil
-		}
 	}
 	return nil
 }

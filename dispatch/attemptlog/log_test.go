@@ -17,7 +17,10 @@ import (
 	"example.com/belfry/dispatch/event"
 )
 
-var epoch = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+var (
+	epoch    = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	accepted = epoch.Add(-123456789)
+)
 
 // clock is a time that the test sets.
 type clock struct{ now time.Time }
@@ -48,9 +51,11 @@ func sampleEvent(id string) *event.Event {
 func sampleEntry(n int) Entry {
 	return Entry{
 		DeliveryID: "d1", ProfileID: "p", SubscriptionIDs: []string{"s1", "s2"}, URL: "https://example.org/h?k=v",
-		Status: event.StatusRetrying, NextAt: epoch.Add(time.Hour),
+		Status: event.StatusRetrying, NextAt: epoch.Add(time.Hour), AcceptedAt: accepted,
 		Attempt: &event.Attempt{
-			Attempt: n, At: epoch, DurationMs: 12, StatusCode: 503, Outcome: "temporary", Error: "503", NodeID: "n1", WebhookID: "w",
+			Attempt: n, At: epoch, DurationMs: 12, StatusCode: 503, Outcome: "temporary", ErrorClass: "status", Error: "503", NodeID: "n1", WebhookID: "w",
+			Timing:   &event.Timing{DNSMs: 1.25, ConnectMs: 0.001, TLSMs: 12.345, FirstByteMs: 1234.567, Reused: true},
+			Response: "no\x00\r\n\ttoday",
 		},
 	}
 }
@@ -80,6 +85,8 @@ func TestLog_Lookup(t *testing.T) {
 	last := sampleEntry(2)
 	last.Status, last.NextAt, last.URL = event.StatusDelivered, time.Time{}, "https://user:secret@example.org/h"
 	last.Attempt.Error = strings.Repeat("x", MaxErrorLength+1)
+	last.Attempt.Response = strings.Repeat("x", event.MaxResponse-2) + "\xff\xfe" // grows by its replacement
+	last.Attempt.Timing = nil
 	l.Record(ev, last)
 	l.Record(ev, Entry{DeliveryID: "d2", ProfileID: "q", Status: event.StatusDropped})
 	l.Record(sampleEvent("e2"), sampleEntry(1))
@@ -91,7 +98,8 @@ func TestLog_Lookup(t *testing.T) {
 	got, ok := lookup(t, l, "acme", "e1")
 	a1, a2 := *sampleEntry(1).Attempt, *sampleEntry(2).Attempt
 	a2.Error = strings.Repeat("x", MaxErrorLength)
-	want := event.Record{Event: *ev, Deliveries: []event.Delivery{
+	a2.Response, a2.Timing = strings.Repeat("x", event.MaxResponse-2), nil
+	want := event.Record{Event: *ev, AcceptedAt: accepted, Deliveries: []event.Delivery{
 		{
 			DeliveryID: "d1", ProfileID: "p", SubscriptionIDs: []string{"s1", "s2"}, URL: "https://example.org/h",
 			Status: event.StatusDelivered, Attempts: []event.Attempt{a1, a2},
@@ -137,7 +145,8 @@ func TestLog_boundedByAge(t *testing.T) {
 
 func TestLog_boundedByBytes(t *testing.T) {
 	t.Parallel()
-	one := int64(len(encodeEvent(sampleEvent("e100")))+overhead) + int64(len(encodeEntry(new(sampleEntry(1))))+overhead)
+	one := int64(len(encodeEvent(sampleEvent("e100"), accepted))+overhead) + int64(len(encodeEntry(new(sampleEntry(1))))+overhead) +
+		int64(len(timeKey("acme", accepted, "e100"))+listOverhead)
 	l := open(t, Options{MaxBytes: 3 * one})
 	for i := range 5 {
 		l.Record(sampleEvent(fmt.Sprint("e", 100+i)), sampleEntry(1))
@@ -168,6 +177,37 @@ func TestLog_bufferIsBounded(t *testing.T) {
 	l.Record(ev, e)
 	if got := testutil.ToFloat64(l.dropped); got != 1 {
 		t.Errorf("above the limit: %v dropped, want 1", got)
+	}
+}
+
+func TestLog_bufferIsBoundedByBytes(t *testing.T) {
+	t.Parallel()
+	l := open(t, Options{})
+	big := sampleEvent("big")
+	e := sampleEntry(1)
+	big.Payload = bytes.Repeat([]byte(" "), 1<<20-itemOverhead-len(e.Attempt.Response))
+	for range MaxBufferedBytes >> 20 {
+		l.Record(big, e)
+	}
+	if got := testutil.ToFloat64(l.dropped); got != 0 || l.waiting != MaxBufferedBytes {
+		t.Errorf("at the limit: %v dropped, %d bytes wait", got, l.waiting)
+	}
+	l.Record(sampleEvent("small"), e)
+	if got := testutil.ToFloat64(l.dropped); got != 1 {
+		t.Errorf("above the limit: %v dropped, want 1", got)
+	}
+	// What could not be written comes back, and the youngest stays.
+	items := l.pending
+	l.pending, l.waiting = nil, 0
+	l.Record(sampleEvent("young"), e)
+	l.putBack(items)
+	if n := len(l.pending); n != len(items) || l.waiting > MaxBufferedBytes || l.pending[n-1].event.ID != "young" {
+		t.Errorf("put back: %d of %d items, %d bytes", n, len(items), l.waiting)
+	}
+	l.pending, l.waiting = nil, 0
+	l.Record(sampleEvent("small"), e)
+	if err := l.Flush(); err != nil || l.waiting != 0 {
+		t.Errorf("after a write %d bytes wait (%v)", l.waiting, err)
 	}
 }
 
@@ -242,14 +282,19 @@ func TestLog_runWrites(t *testing.T) {
 
 func FuzzRecords(f *testing.F) {
 	f.Add(encodeEntry(new(sampleEntry(1))))
-	f.Add(encodeEvent(sampleEvent("e")))
+	f.Add(encodeEvent(sampleEvent("e"), accepted))
 	f.Add(encodeAge(ageRow{number: 5, at: epoch, size: 77}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if e, err := decodeEntry(b); err == nil && !bytes.Equal(encodeEntry(&e), b) {
 			t.Errorf("entry %x", b)
 		}
-		if e, err := decodeEvent(b); err == nil && !bytes.Equal(encodeEvent(&e), b) {
-			t.Errorf("event %x", b)
+		if e, at, err := decodeEvent(b); err == nil {
+			if !bytes.Equal(encodeEvent(&e, at), b) {
+				t.Errorf("event %x", b)
+			}
+			if head, headAt, err := decodeHead(b); err != nil || head.ID != e.ID || !headAt.Equal(at) || head.Payload != nil {
+				t.Errorf("head of event %x", b)
+			}
 		}
 		if a, err := decodeAge(b); err == nil && !bytes.Equal(encodeAge(a), b) {
 			t.Errorf("age %x", b)

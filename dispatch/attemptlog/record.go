@@ -3,6 +3,7 @@ package attemptlog
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 )
 
 // format is the first byte of every record.
-const format = 1
+const format = 2
 
 const (
-	maxField = 64 << 10
-	maxCount = 1 << 30
+	maxField  = 64 << 10
+	maxCount  = 1 << 30
+	maxMicros = 1 << 40
 )
 
 func number8(n uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), n) }
@@ -52,15 +54,43 @@ func decodeAge(b []byte) (ageRow, error) {
 	return a, r.Done()
 }
 
-func encodeEvent(e *event.Event) []byte { return outbox.AppendEvent([]byte{format}, e) }
+// encodeEvent puts the payload, which may be large, behind everything else, so
+// that a search does not touch it.
+func encodeEvent(e *event.Event, acceptedAt time.Time) []byte {
+	head := *e
+	head.Payload = nil
+	b := codec.AppendTime(append(make([]byte, 0, len(e.Payload)+512), format), acceptedAt)
+	b = codec.AppendBytes(b, outbox.AppendEvent(nil, &head))
+	return codec.AppendBytes(b, e.Payload)
+}
 
-func decodeEvent(b []byte) (event.Event, error) {
-	r := codec.NewReader(b)
+func decodeEvent(b []byte) (event.Event, time.Time, error) {
+	e, acceptedAt, r := readHead(b)
+	e.Payload = r.Bytes(maxCount)
+	return e, acceptedAt, r.Done()
+}
+
+// decodeHead reads an event without its payload.
+func decodeHead(b []byte) (event.Event, time.Time, error) {
+	e, acceptedAt, r := readHead(b)
+	if r.Failed() {
+		return e, acceptedAt, r.Done()
+	}
+	return e, acceptedAt, nil
+}
+
+func readHead(b []byte) (e event.Event, acceptedAt time.Time, r *codec.Reader) {
+	r = codec.NewReader(b)
 	if r.Byte() != format {
 		r.Fail()
 	}
-	e := outbox.ReadEvent(r)
-	return e, r.Done()
+	acceptedAt = r.Time()
+	head := codec.NewReader(r.Bytes(maxField))
+	e = outbox.ReadEvent(head)
+	if head.Done() != nil || e.Payload != nil {
+		r.Fail()
+	}
+	return e, acceptedAt, r
 }
 
 func encodeEntry(e *Entry) []byte {
@@ -79,8 +109,15 @@ func encodeEntry(e *Entry) []byte {
 		b = codec.AppendTime(b, a.At)
 		b = codec.AppendCount(b, int(a.DurationMs))
 		b = codec.AppendCount(b, a.StatusCode)
-		for _, s := range [...]string{a.Outcome, a.Error, a.NodeID, a.WebhookID} {
+		for _, s := range [...]string{a.Outcome, a.ErrorClass, a.Error, a.Response, a.NodeID, a.WebhookID} {
 			b = codec.AppendString(b, s)
+		}
+		b = codec.AppendBool(b, a.Timing != nil)
+		if t := a.Timing; t != nil {
+			for _, ms := range [...]float64{t.DNSMs, t.ConnectMs, t.TLSMs, t.FirstByteMs} {
+				b = codec.AppendCount(b, int(math.Round(ms*1000)))
+			}
+			b = codec.AppendBool(b, t.Reused)
 		}
 	}
 	return b
@@ -108,8 +145,16 @@ func decodeEntry(b []byte) (Entry, error) {
 		a := &event.Attempt{Attempt: r.Int(maxCount), At: r.Time()}
 		a.DurationMs = int64(r.Int(maxCount))
 		a.StatusCode = r.Int(maxCount)
-		for _, s := range [...]*string{&a.Outcome, &a.Error, &a.NodeID, &a.WebhookID} {
+		for _, s := range [...]*string{&a.Outcome, &a.ErrorClass, &a.Error, &a.Response, &a.NodeID, &a.WebhookID} {
 			*s = r.String(maxField)
+		}
+		if r.Bool() {
+			t := &event.Timing{}
+			for _, ms := range [...]*float64{&t.DNSMs, &t.ConnectMs, &t.TLSMs, &t.FirstByteMs} {
+				*ms = float64(r.Int(maxMicros)) / 1000
+			}
+			t.Reused = r.Bool()
+			a.Timing = t
 		}
 		e.Attempt = a
 	}
@@ -153,9 +198,9 @@ func (l *Log) Lookup(account, eventID string) (event.Record, bool, error) {
 
 func addRecord(rec *event.Record, number uint64, v []byte) error {
 	if number == 0 {
-		e, err := decodeEvent(v)
+		e, acceptedAt, err := decodeEvent(v)
 		if err == nil {
-			rec.Event = e
+			rec.Event, rec.AcceptedAt = e, acceptedAt
 		}
 		return err
 	}
