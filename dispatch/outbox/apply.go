@@ -25,8 +25,30 @@ func (st *state) apply(c Command) any {
 			return err
 		}
 		return []byte{format}
+	case *Retain:
+		if err := st.setRetention(c); err != nil {
+			return err
+		}
+		return []byte{format}
+	case *Revive:
+		vs, err := st.revive(c)
+		if err != nil {
+			return err
+		}
+		return EncodeVerdicts(vs)
+	case *StartReplay:
+		return answerReplay(st.startReplay(c))
+	case *CancelReplay:
+		return answerReplay(st.cancelReplay(c))
 	}
 	panic(fmt.Sprintf("outbox: command of unknown type %T", c))
+}
+
+func answerReplay(j event.ReplayJob, err *model.Error) any {
+	if err != nil {
+		return err
+	}
+	return EncodeReplay(j)
 }
 
 func (st *state) claim(c *Claim) *model.Error {
@@ -117,16 +139,14 @@ func (st *state) acceptEvent(now int64, configIndex uint64, e *AcceptedEvent, k 
 		}
 		ev.refs++
 		r := &row{
-			seq: st.nextSeq, id: id, ev: ev,
+			seq: st.nextSeq, id: id, ev: ev, slot: slotOf(e.Event.OrderingKey),
 			lane: st.laneOf(LaneKey{Partition: t.Partition, Account: e.Event.Account, Destination: t.Destination()}),
 		}
 		st.nextSeq++
 		st.setRowHot(r, newRowHot(t))
 		st.addRow(r)
-		r.lane.pending++
-		st.pending++
 		st.dirtyBytes += r.hot.size
-		st.enqueue(r, true)
+		st.join(r)
 		st.markRow(r)
 		if rec != nil {
 			rec.pending++
@@ -149,29 +169,38 @@ func newRowHot(t *Target) *rowHot {
 func (st *state) newEvent(now int64, configIndex uint64, e *AcceptedEvent, rec *receipt) *eventRow {
 	h := &eventHot{e: e.Event, acceptedAt: now, configIndex: configIndex}
 	h.size = eventHotOverhead + len(e.Event.Payload) + len(e.Event.ID)
-	ev := &eventRow{seq: st.nextSeq, hot: h, receipt: rec, sizeKiB: sizeKiB(len(e.Event.Payload))}
+	ev := &eventRow{seq: st.nextSeq, hot: h, receipt: rec}
+	ev.setBytes(len(e.Event.Payload))
 	st.nextSeq++
+	st.account(e.Event.Account).events.push(ev)
 	st.hotBytes += h.size
 	st.dirtyBytes += h.size
 	st.markEvent(ev)
 	return ev
 }
 
-func sizeKiB(n int) uint16 { return uint16(min((n+1023)>>10, 1<<16-1)) } //nolint:gosec // bounded by min
-
 func (st *state) newReceipt(k key, e *AcceptedEvent) *receipt {
 	if old := st.receipts[k]; old != nil {
-		old.flags |= gone
-		st.markReceipt(old)
+		st.replaceReceipt(old)
 	}
 	rec := &receipt{
 		key: k, digest: key(e.Digest[:16]), forgetAt: unixNano(e.ForgetAt),
-		count: uint32(min(len(e.Targets), maxNumber)),
+		count: uint32(min(len(e.Targets), maxNumber)), born: uint32(st.nextSeq), //nolint:gosec // the low half is meant
 	}
+	st.nextSeq++
 	st.receipts[k] = rec
 	st.dirtyBytes += 128
 	st.markReceipt(rec)
 	return rec
+}
+
+// replaceReceipt lets a receipt of the same id take the place of old.
+func (st *state) replaceReceipt(old *receipt) {
+	old.flags |= gone
+	st.markReceipt(old)
+	if old.order > 0 {
+		st.settled--
+	}
 }
 
 // retire queues a receipt for forgetting: nothing of its event is pending.
@@ -183,126 +212,19 @@ func (st *state) retire(rec *receipt, now int64) {
 	st.nextOrder++
 	st.markReceipt(rec)
 	st.forget.push(rec)
+	st.settled++
 	for st.forget.len() > 0 {
 		r := st.forget.first()
 		switch {
 		case r.flags&gone != 0: // replaced by a younger receipt of the same id
-		case r.forgetAt <= now || st.forget.len() > st.limits.Receipts:
+		case r.forgetAt <= now || st.settled > st.limits.Receipts:
 			r.flags |= gone
+			st.settled--
 			delete(st.receipts, r.key)
 			st.markReceipt(r)
 		default:
 			return
 		}
 		st.forget.pop()
-	}
-}
-
-func (st *state) settle(c *Settle) []Verdict {
-	now := st.clock(c.At)
-	vs := make([]Verdict, len(c.Settlements))
-	for i := range c.Settlements {
-		vs[i] = st.settleOne(now, &c.Settlements[i])
-	}
-	return vs
-}
-
-func (st *state) settleOne(now int64, s *Settlement) Verdict {
-	// INV outbox-2: only the owner of the partition's current epoch settles.
-	if s.Epoch != st.claims[s.Partition].Epoch {
-		return Fenced
-	}
-	r := st.row(deliveryKey(s.DeliveryID))
-	if r == nil {
-		return Superseded
-	}
-	if r.lane.key.Partition != s.Partition {
-		return Fenced
-	}
-	// INV outbox-3: a resolved delivery stays resolved, and attempts never go
-	// back; the same settlement once more changes nothing.
-	attempt := uint32(min(s.Attempt, maxNumber)) //nolint:gosec // bounded by min
-	if r.status > retryingNo || attempt < r.attempt || !s.Status.Final() && attempt == r.attempt {
-		return Superseded
-	}
-	r.attempt = attempt
-	switch s.Status {
-	case event.StatusPending, event.StatusRetrying:
-		st.postpone(r, s)
-	case event.StatusDelivered:
-		st.resolve(r, deliveredNo, now)
-	case event.StatusDropped:
-		st.resolve(r, droppedNo, now)
-	case event.StatusDead:
-		st.setWebhookID(r, s.WebhookID)
-		st.resolve(r, deadNo, now)
-	}
-	return Settled
-}
-
-func (st *state) postpone(r *row, s *Settlement) {
-	r.status = retryingNo
-	r.nextAt = unixNano(s.NextAt)
-	st.untake(r)
-	st.setWebhookID(r, s.WebhookID)
-	st.markRow(r)
-	st.dirtyBytes += 64
-	st.enqueue(r, false)
-	r.lane.tidy()
-}
-
-func (st *state) setWebhookID(r *row, id string) {
-	if r.hot == nil {
-		st.setRowHot(r, &rowHot{webhookID: id, size: 64 + len(id)})
-		return
-	}
-	r.hot.webhookID = id
-}
-
-// resolve ends the obligation. A dead letter stays as a row, out of its lane.
-func (st *state) resolve(r *row, status uint8, now int64) {
-	l := r.lane
-	r.status = status
-	st.untake(r)
-	st.markRow(r)
-	l.pending--
-	st.pending--
-	l.tidy()
-	if l.pending == 0 {
-		delete(st.lanes[l.key.Partition], laneName{l.key.Account, l.key.Destination})
-	}
-	if rec := r.ev.receipt; rec != nil {
-		rec.pending--
-		st.markReceipt(rec)
-		if rec.pending == 0 {
-			st.retire(rec, now)
-		}
-	}
-	if status != deadNo {
-		st.remove(r)
-		return
-	}
-	r.nextAt = int64(st.nextOrder) //nolint:gosec // a counter from 1
-	st.nextOrder++
-	st.dead.push(r)
-	// INV outbox-8: at most Limits.DeadLetters dead letters are kept, the
-	// youngest ones.
-	for st.dead.len() > st.limits.DeadLetters {
-		st.deadLost++
-		old := st.dead.pop()
-		st.markRow(old)
-		st.remove(old)
-	}
-}
-
-func (st *state) remove(r *row) {
-	r.flags |= gone
-	st.dropRow(r)
-	st.setRowHot(r, nil)
-	r.ev.refs--
-	if r.ev.refs == 0 {
-		r.ev.flags |= gone
-		st.dropEventHot(r.ev)
-		st.markEvent(r.ev)
 	}
 }

@@ -10,20 +10,24 @@ import (
 )
 
 // format is the first byte of every command, answer and row of this package.
-const format = 1
+const format = 2
 
 // The tags of commands. They are part of the log's format: append only.
 const (
 	tagAccept byte = 1
 	tagSettle byte = 2
 	tagClaim  byte = 3
+	tagRetain byte = 4
+	tagRevive byte = 5
+	tagStart  byte = 6
+	tagCancel byte = 7
 )
 
 // Limits of what a command may hold. They bound what a decoder allocates; the
 // proposers stay far below them.
 const (
 	maxString  = 64 << 10
-	maxPayload = 16 << 20
+	maxPayload = 1<<24 - 1
 	maxNumber  = 1 << 30
 )
 
@@ -31,14 +35,19 @@ const (
 // does not know.
 var ErrUnknownCommand = errors.New("outbox: unknown command")
 
-// Command is one of *Accept, *Settle and *Claim.
+// Command is one of *Accept, *Settle, *Claim, *Retain, *Revive, *StartReplay
+// and *CancelReplay.
 //
 //sumtype:decl
 type Command interface{ command() }
 
-func (*Accept) command() {}
-func (*Settle) command() {}
-func (*Claim) command()  {}
+func (*Accept) command()       {}
+func (*Settle) command()       {}
+func (*Claim) command()        {}
+func (*Retain) command()       {}
+func (*Revive) command()       {}
+func (*StartReplay) command()  {}
+func (*CancelReplay) command() {}
 
 // Encode gives the bytes of a command for the log.
 func Encode(c Command) []byte {
@@ -55,6 +64,15 @@ func Encode(c Command) []byte {
 		b := codec.AppendCount([]byte{format, tagClaim}, c.Partition)
 		b = codec.AppendString(b, c.Owner)
 		return codec.AppendUint(b, c.Epoch)
+	case *Retain:
+		return appendRetain([]byte{format, tagRetain}, c)
+	case *Revive:
+		return appendRevive(append(make([]byte, 0, 64+40*len(c.IDs)), format, tagRevive), c)
+	case *StartReplay:
+		return appendReplay(codec.AppendTime([]byte{format, tagStart}, c.At), &c.Job)
+	case *CancelReplay:
+		b := codec.AppendTime([]byte{format, tagCancel}, c.At)
+		return codec.AppendString(codec.AppendString(b, c.Account), c.ID)
 	}
 	panic(fmt.Sprintf("outbox: command of unknown type %T", c))
 }
@@ -74,6 +92,14 @@ func Decode(b []byte) (Command, error) {
 		c = readSettle(r)
 	case tagClaim:
 		c = &Claim{Partition: r.Int(model.Partitions - 1), Owner: r.String(maxString), Epoch: r.Uint()}
+	case tagRetain:
+		c = readRetain(r)
+	case tagRevive:
+		c = readRevive(r)
+	case tagStart:
+		c = &StartReplay{At: r.Time(), Job: readReplay(r)}
+	case tagCancel:
+		c = &CancelReplay{At: r.Time(), Account: r.String(maxString), ID: r.String(maxString)}
 	default:
 		return nil, ErrUnknownCommand
 	}
@@ -188,6 +214,11 @@ func appendSettle(b []byte, c *Settle) []byte {
 		b = codec.AppendCount(b, s.Attempt)
 		b = codec.AppendTime(b, s.NextAt)
 		b = codec.AppendString(b, s.WebhookID)
+		if s.Status == event.StatusDead {
+			b = codec.AppendString(b, s.Failure.Outcome)
+			b = codec.AppendCount(b, s.Failure.StatusCode)
+			b = codec.AppendString(b, cutText(s.Failure.Error, MaxFailureError))
+		}
 	}
 	return b
 }
@@ -198,7 +229,7 @@ func readSettle(r *codec.Reader) *Settle {
 		if r.Failed() {
 			return c
 		}
-		c.Settlements = append(c.Settlements, Settlement{
+		s := Settlement{
 			DeliveryID: r.String(maxString),
 			Partition:  r.Int(model.Partitions - 1),
 			Epoch:      r.Uint(),
@@ -206,7 +237,14 @@ func readSettle(r *codec.Reader) *Settle {
 			Attempt:    r.Int(maxNumber),
 			NextAt:     r.Time(),
 			WebhookID:  r.String(maxString),
-		})
+		}
+		if s.Status == event.StatusDead {
+			s.Failure = readFailure(r)
+			if len(s.Failure.Error) > MaxFailureError {
+				r.Fail()
+			}
+		}
+		c.Settlements = append(c.Settlements, s)
 	}
 	return c
 }
@@ -256,88 +294,4 @@ func ReadEvent(r *codec.Reader) event.Event {
 	}
 	e.Payload = r.Bytes(maxPayload)
 	return e
-}
-
-// Answers.
-
-const (
-	resultAccepted byte = iota
-	resultDuplicate
-	resultConflict
-	resultRefused
-)
-
-// EncodeResults gives the answer to an Accept: one result per event, in order.
-func EncodeResults(rs []Result) []byte {
-	b := codec.AppendCount(append(make([]byte, 0, 8+2*len(rs)), format), len(rs))
-	for _, r := range rs {
-		switch {
-		case r.Conflict:
-			b = append(b, resultConflict)
-		case r.Refused:
-			b = append(b, resultRefused)
-		case r.Status == event.Duplicate:
-			b = append(b, resultDuplicate)
-		default:
-			b = append(b, resultAccepted)
-		}
-		b = codec.AppendCount(b, r.Deliveries)
-	}
-	return b
-}
-
-// DecodeResults is the inverse of EncodeResults.
-func DecodeResults(b []byte) ([]Result, error) {
-	if len(b) == 0 || b[0] != format {
-		return nil, ErrUnknownCommand
-	}
-	r := codec.NewReader(b[1:])
-	var rs []Result
-	for range r.Count() {
-		if r.Failed() {
-			break
-		}
-		var res Result
-		switch r.Byte() {
-		case resultAccepted:
-			res.Status = event.Accepted
-		case resultDuplicate:
-			res.Status = event.Duplicate
-		case resultConflict:
-			res.Conflict = true
-		case resultRefused:
-			res.Refused = true
-		default:
-			r.Fail()
-		}
-		res.Deliveries = r.Int(maxNumber)
-		rs = append(rs, res)
-	}
-	return rs, r.Done()
-}
-
-// EncodeVerdicts gives the answer to a Settle: one verdict per settlement.
-func EncodeVerdicts(vs []Verdict) []byte {
-	b := codec.AppendCount(append(make([]byte, 0, 8+len(vs)), format), len(vs))
-	for _, v := range vs {
-		b = append(b, byte(v))
-	}
-	return b
-}
-
-// DecodeVerdicts is the inverse of EncodeVerdicts.
-func DecodeVerdicts(b []byte) ([]Verdict, error) {
-	if len(b) == 0 || b[0] != format {
-		return nil, ErrUnknownCommand
-	}
-	r := codec.NewReader(b[1:])
-	var vs []Verdict
-	for range r.Count() {
-		v := Verdict(r.Byte())
-		if v > Fenced {
-			r.Fail()
-		}
-		vs = append(vs, v)
-	}
-	return vs, r.Done()
 }

@@ -40,8 +40,19 @@ func sampleCommands() map[string]Command {
 		"settle": &Settle{At: testEpoch, Settlements: []Settlement{
 			{DeliveryID: "d1", Partition: 63, Epoch: 9, Status: event.StatusRetrying, Attempt: 2, NextAt: testEpoch.Add(time.Minute), WebhookID: "bat_1"},
 			{DeliveryID: "d2", Status: event.StatusDelivered, Attempt: 1},
+			{
+				DeliveryID: "d3", Status: event.StatusDead, Attempt: 21, WebhookID: "d3",
+				Failure: event.Failure{Outcome: "client-error", StatusCode: 404, Error: "no"},
+			},
 		}},
-		"claim": &Claim{Partition: 5, Owner: "n2", Epoch: 300},
+		"claim":  &Claim{Partition: 5, Owner: "n2", Epoch: 300},
+		"retain": &Retain{At: testEpoch, Retention: Retention{Age: time.Hour, Bytes: 1 << 33, Count: 7}},
+		"revive": &Revive{At: testEpoch, Account: "acme", IDs: []string{"d1", "d2"}, JobID: "r1", Upto: testEpoch.Add(1), Done: true},
+		"startReplay": &StartReplay{At: testEpoch, Job: event.ReplayJob{
+			ID: "r1", Account: "acme", Rate: 100, CreatedBy: "ops", Total: 9,
+			Filter: event.DeadFilter{ProfileID: "p", Channel: "SMS", Name: "DELIVERY", EventID: "e1", From: testEpoch, To: testEpoch.Add(1)},
+		}},
+		"cancelReplay": &CancelReplay{At: testEpoch, Account: "acme", ID: "r1"},
 	}
 }
 
@@ -73,12 +84,15 @@ func TestDecode_refuses(t *testing.T) {
 	claim := Encode(sampleCommands()["claim"])
 	for name, b := range map[string][]byte{
 		"nothing":          nil,
-		"format":           {2, tagClaim},
+		"format before":    append([]byte{format - 1}, claim[1:]...),
+		"format to come":   append([]byte{format + 1}, claim[1:]...),
 		"tag":              {format, 99},
 		"rest":             append(bytes.Clone(claim), 0),
 		"cut":              claim[:len(claim)-1],
 		"long number":      {format, tagClaim, 0x85, 0x00, 0, 0},
 		"partition 64":     {format, tagClaim, 64, 0, 0},
+		"state of a job":   replaceByte(Encode(&StartReplay{Job: event.ReplayJob{State: event.ReplayDone}}), 2, 9),
+		"long error":       longError(MaxFailureError + 1),
 		"count beyond end": append(codec.AppendTime([]byte{format, tagSettle}, testEpoch), 0xff, 0xff, 0xff, 0x7f),
 	} {
 		if _, err := Decode(b); err == nil {
@@ -87,6 +101,38 @@ func TestDecode_refuses(t *testing.T) {
 	}
 	if _, err := Decode([]byte{format, 99}); !errors.Is(err, ErrUnknownCommand) {
 		t.Errorf("unknown tag: got %v", err)
+	}
+}
+
+// replaceByte changes the last byte that is from to to.
+func replaceByte(b []byte, from, to byte) []byte {
+	b[bytes.LastIndexByte(b, from)] = to
+	return b
+}
+
+// longError is a settlement whose failure has a text of n bytes.
+func longError(n int) []byte {
+	b := Encode(&Settle{At: testEpoch, Settlements: []Settlement{{Status: event.StatusDead, Failure: event.Failure{Outcome: "x"}}}})
+	return codec.AppendString(b[:len(b)-1], strings.Repeat("x", n))
+}
+
+func TestDecode_failureText(t *testing.T) {
+	t.Parallel()
+	if _, err := Decode(longError(MaxFailureError)); err != nil {
+		t.Errorf("at the limit: %v", err)
+	}
+	for _, tc := range []struct {
+		in   string
+		want int
+	}{
+		{strings.Repeat("x", MaxFailureError), MaxFailureError},
+		{strings.Repeat("x", MaxFailureError+1), MaxFailureError},
+		{strings.Repeat("x", MaxFailureError-1) + "é", MaxFailureError - 1},
+		{strings.Repeat("\x80", MaxFailureError+1), 0},
+	} {
+		if got := cutText(tc.in, MaxFailureError); len(got) != tc.want || !strings.HasPrefix(tc.in, got) {
+			t.Errorf("cut to %d bytes, want %d", len(got), tc.want)
+		}
 	}
 }
 
@@ -108,7 +154,8 @@ func FuzzDecode(f *testing.F) {
 
 func FuzzDecodeAnswers(f *testing.F) {
 	f.Add(EncodeResults([]Result{{Status: event.Accepted, Deliveries: 2}, {Status: event.Duplicate}, {Conflict: true}, {Refused: true}}))
-	f.Add(EncodeVerdicts([]Verdict{Settled, Superseded, Fenced}))
+	f.Add(EncodeVerdicts([]Verdict{Settled, Superseded, Fenced, Exhausted}))
+	f.Add(EncodeReplay(event.ReplayJob{ID: "r1", State: event.ReplayRunning, CreatedAt: testEpoch, Rate: 3}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if rs, err := DecodeResults(b); err == nil && !bytes.Equal(EncodeResults(rs), b) {
 			t.Errorf("results: %x", b)
@@ -116,11 +163,18 @@ func FuzzDecodeAnswers(f *testing.F) {
 		if vs, err := DecodeVerdicts(b); err == nil && !bytes.Equal(EncodeVerdicts(vs), b) {
 			t.Errorf("verdicts: %x", b)
 		}
+		if j, err := DecodeReplay(b); err == nil && !bytes.Equal(EncodeReplay(j), b) {
+			t.Errorf("replay: %x", b)
+		}
 	})
 }
 
 func FuzzDecodeRows(f *testing.F) {
 	f.Add(encodeProgress(progress{status: retryingNo, attempt: 3, nextAt: 5, webhookID: "w"}))
+	f.Add(encodeProgress(progress{
+		status: deadNo, attempt: 9, base: 4, nextAt: 5, series: series{at: 3, pos: 2}, failure: event.Failure{Outcome: "o", StatusCode: 404, Error: "e"},
+	}))
+	f.Add(encodeReplay(&replay{job: event.ReplayJob{ID: "r"}, cursor: 7}))
 	f.Add(encodeReceipt(&receipt{forgetAt: 1, order: 2, count: 3}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if p, err := decodeProgress(b); err == nil && !bytes.Equal(encodeProgress(p), b) {
@@ -128,6 +182,9 @@ func FuzzDecodeRows(f *testing.F) {
 		}
 		if r, err := decodeReceipt(make([]byte, 16), b); err == nil && r.forgetAt >= 0 && !bytes.Equal(encodeReceipt(r), b) {
 			t.Errorf("receipt: %x", b)
+		}
+		if j, err := decodeReplay(b); err == nil && !bytes.Equal(encodeReplay(j), b) {
+			t.Errorf("replay: %x", b)
 		}
 		// The others must not panic.
 		_, _ = decodeDelivery(b)

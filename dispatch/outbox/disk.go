@@ -3,6 +3,7 @@ package outbox
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -20,9 +21,10 @@ var (
 	bucketProgress   = []byte("progress")   // seq → what changes; absent: never tried
 	bucketReceipts   = []byte("receipts")   // key → receipt
 	bucketByEvent    = []byte("byEvent")    // event key ‖ delivery seq → nothing
+	bucketReplays    = []byte("replays")    // number → replay job
 
 	buckets = [][]byte{
-		bucketMeta, bucketClaims, bucketEvents, bucketDeliveries, bucketProgress, bucketReceipts, bucketByEvent,
+		bucketMeta, bucketClaims, bucketEvents, bucketDeliveries, bucketProgress, bucketReceipts, bucketByEvent, bucketReplays,
 	}
 )
 
@@ -32,6 +34,12 @@ var (
 	metaSeq    = []byte("seq")    // next sequence number
 	metaOrder  = []byte("order")  // next place in the queues of forgetting
 	metaFormat = []byte("format") // of everything in the file
+	metaDead   = []byte("dead")   // the youngest DeadAt there was, Unix ns
+
+	// What Retain set; 0: nothing.
+	metaDeadAge   = []byte("deadAge")
+	metaDeadBytes = []byte("deadBytes")
+	metaDeadCount = []byte("deadCount")
 )
 
 func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), seq) }
@@ -63,7 +71,9 @@ func decodeClaim(b []byte) (model.Assignment, error) {
 // eventHead is what of an event must be known to rebuild memory.
 type eventHead struct {
 	receipt *key
-	sizeKiB uint16
+	born    uint32 // of the receipt
+	size    int
+	slot    uint16
 }
 
 func encodeEventRow(e *eventRow) []byte {
@@ -72,8 +82,10 @@ func encodeEventRow(e *eventRow) []byte {
 	b = codec.AppendBool(b, e.receipt != nil)
 	if e.receipt != nil {
 		b = append(b, e.receipt.key[:]...)
+		b = codec.AppendUint(b, uint64(e.receipt.born))
 	}
-	b = codec.AppendUint(b, uint64(e.sizeKiB))
+	b = codec.AppendCount(b, e.bytes())
+	b = codec.AppendUint(b, uint64(slotOf(e.hot.e.OrderingKey)))
 	b = codec.AppendUint(b, uint64(e.hot.acceptedAt)) //nolint:gosec // never negative: unixNano and max
 	b = codec.AppendUint(b, e.hot.configIndex)
 	return AppendEvent(b, &e.hot.e)
@@ -88,8 +100,10 @@ func readEventHead(r *codec.Reader) eventHead {
 		var k key
 		r.Fixed(k[:])
 		h.receipt = &k
+		h.born = uint32(r.Int(math.MaxUint32)) //nolint:gosec // bounded by Int
 	}
-	h.sizeKiB = uint16(r.Int(1<<16 - 1)) //nolint:gosec // bounded by Int
+	h.size = r.Int(maxPayload)
+	h.slot = uint16(r.Int(math.MaxUint16)) //nolint:gosec // bounded by Int
 	return h
 }
 
@@ -125,18 +139,31 @@ func decodeDelivery(b []byte) (deliveryDisk, error) {
 	return d, r.Done()
 }
 
+// progress is what changes of a delivery.
 type progress struct {
 	status    uint8
-	attempt   uint32
+	attempt   uint16
+	base      uint16
 	nextAt    int64
+	series    series // zero: of the first series
 	webhookID string
+	failure   event.Failure // of a dead letter
 }
 
 func encodeProgress(p progress) []byte {
 	b := []byte{format, p.status}
 	b = codec.AppendUint(b, uint64(p.attempt))
-	b = codec.AppendUint(b, uint64(p.nextAt)) //nolint:gosec // never negative
-	return codec.AppendString(b, p.webhookID)
+	b = codec.AppendUint(b, uint64(p.base))
+	b = codec.AppendUint(b, uint64(p.nextAt))    //nolint:gosec // never negative
+	b = codec.AppendUint(b, uint64(p.series.at)) //nolint:gosec // never negative
+	b = codec.AppendUint(b, p.series.pos)
+	b = codec.AppendString(b, p.webhookID)
+	if p.status == deadNo {
+		b = codec.AppendString(b, p.failure.Outcome)
+		b = codec.AppendCount(b, p.failure.StatusCode)
+		b = codec.AppendString(b, p.failure.Error)
+	}
+	return b
 }
 
 func decodeProgress(b []byte) (progress, error) {
@@ -144,12 +171,22 @@ func decodeProgress(b []byte) (progress, error) {
 	if r.Byte() != format {
 		r.Fail()
 	}
-	p := progress{status: r.Byte(), attempt: uint32(r.Int(maxNumber)), nextAt: int64(r.Uint())} //nolint:gosec // bounded
+	p := progress{
+		status: r.Byte(), attempt: uint16(r.Int(math.MaxUint16)), base: uint16(r.Int(math.MaxUint16)), //nolint:gosec // bounded
+		nextAt: int64(r.Uint()), series: series{at: int64(r.Uint()), pos: r.Uint()}, //nolint:gosec // checked below
+	}
 	p.webhookID = r.String(maxString)
-	if p.status != retryingNo && p.status != deadNo || p.nextAt < 0 {
+	if p.status == deadNo {
+		p.failure = readFailure(r)
+	}
+	if p.status != retryingNo && p.status != deadNo || p.nextAt < 0 || p.series.at < 0 || p.base > p.attempt {
 		r.Fail()
 	}
 	return p, r.Done()
+}
+
+func readFailure(r *codec.Reader) event.Failure {
+	return event.Failure{Outcome: r.String(maxString), StatusCode: r.Int(maxNumber), Error: r.String(maxString)}
 }
 
 func encodeReceipt(rec *receipt) []byte {
@@ -157,6 +194,7 @@ func encodeReceipt(rec *receipt) []byte {
 	b = codec.AppendUint(b, uint64(rec.forgetAt)) //nolint:gosec // never negative
 	b = codec.AppendUint(b, rec.order)
 	b = codec.AppendUint(b, uint64(rec.count))
+	b = codec.AppendUint(b, uint64(rec.born))
 	return codec.AppendUint(b, uint64(rec.pending))
 }
 
@@ -169,8 +207,9 @@ func decodeReceipt(k, b []byte) (*receipt, error) {
 	r.Fixed(rec.digest[:])
 	rec.forgetAt = int64(r.Uint()) //nolint:gosec // written from an int64
 	rec.order = r.Uint()
-	rec.count = uint32(r.Int(maxNumber))   //nolint:gosec // bounded
-	rec.pending = uint32(r.Int(maxNumber)) //nolint:gosec // bounded
+	rec.count = uint32(r.Int(maxNumber))     //nolint:gosec // bounded
+	rec.born = uint32(r.Int(math.MaxUint32)) //nolint:gosec // bounded
+	rec.pending = uint32(r.Int(maxNumber))   //nolint:gosec // bounded
 	return rec, r.Done()
 }
 
@@ -180,9 +219,31 @@ func (p progress) delivery(seq uint64, k LaneKey, id string, t Target, h *eventH
 		ID: id, Seq: seq, Partition: k.Partition, Destination: k.Destination, Target: t,
 		Event: h.e, AcceptedAt: fromNano(h.acceptedAt), ConfigIndex: h.configIndex,
 		Status: statuses[p.status], Attempt: int(p.attempt), WebhookID: p.webhookID,
+		Base: int(p.base), SeriesAt: fromNano(h.acceptedAt),
+	}
+	if p.series.pos > 0 {
+		d.SeriesAt = fromNano(p.series.at)
 	}
 	if d.Status == event.StatusRetrying {
 		d.NextAt = fromNano(p.nextAt)
 	}
 	return d
+}
+
+func encodeReplay(j *replay) []byte {
+	b := codec.AppendUint([]byte{format}, uint64(j.cursor)) //nolint:gosec // never negative
+	return appendReplay(b, &j.job)
+}
+
+func decodeReplay(b []byte) (*replay, error) {
+	r := codec.NewReader(b)
+	if r.Byte() != format {
+		r.Fail()
+	}
+	j := &replay{cursor: int64(r.Uint())} //nolint:gosec // checked below
+	j.job = readReplay(r)
+	if j.cursor < 0 {
+		r.Fail()
+	}
+	return j, r.Done()
 }

@@ -12,7 +12,12 @@ import (
 )
 
 // write is one put, or one delete when value is nil.
-type write struct{ bucket, key, value []byte }
+type write struct {
+	bucket, key, value []byte
+	// trace: value is progress without a webhook id; the one that the file has
+	// stays.
+	trace bool
+}
 
 // flushBatch is the net difference between two states.
 type flushBatch struct {
@@ -30,7 +35,7 @@ var empty = []byte{}
 // INV outbox-9: a batch brings the file to the exact state at its index.
 func (st *state) capture() *flushBatch {
 	b := &flushBatch{index: st.applied}
-	put := func(bucket, k, v []byte) { b.writes = append(b.writes, write{bucket, k, v}) }
+	put := func(bucket, k, v []byte) { b.writes = append(b.writes, write{bucket: bucket, key: k, value: v}) }
 	for _, e := range st.dirtyEvents {
 		e.flags &^= dirty
 		switch {
@@ -62,12 +67,24 @@ func (st *state) capture() *flushBatch {
 			put(bucketClaims, []byte{byte(p)}, encodeClaim(a))
 		}
 	}
+	for number, j := range st.dirtyReplays {
+		if j == nil {
+			put(bucketReplays, seqKey(number), nil)
+		} else {
+			put(bucketReplays, seqKey(number), encodeReplay(j))
+		}
+	}
+	clear(st.dirtyReplays)
 	st.dirtyRows, st.dirtyEvents, st.dirtyReceipts = nil, nil, nil
 	st.dirtyClaims, st.dirtyBytes = false, 0
 	put(bucketMeta, metaIndex, metaValue(st.applied))
 	put(bucketMeta, metaTime, metaValue(uint64(st.lastAt))) //nolint:gosec // never negative
 	put(bucketMeta, metaSeq, metaValue(st.nextSeq))
 	put(bucketMeta, metaOrder, metaValue(st.nextOrder))
+	put(bucketMeta, metaDead, metaValue(uint64(st.dead.last)))           //nolint:gosec // never negative
+	put(bucketMeta, metaDeadAge, metaValue(uint64(st.dead.set.Age)))     //nolint:gosec // never negative
+	put(bucketMeta, metaDeadBytes, metaValue(uint64(st.dead.set.Bytes))) //nolint:gosec // never negative
+	put(bucketMeta, metaDeadCount, metaValue(uint64(st.dead.set.Count))) //nolint:gosec // never negative
 	// In the order of the file, so that the tree is walked once.
 	slices.SortStableFunc(b.writes, func(x, y write) int {
 		return cmp.Or(bytes.Compare(x.bucket, y.bucket), bytes.Compare(x.key, y.key))
@@ -91,11 +108,9 @@ func (st *state) captureRow(b *flushBatch, put func(bucket, k, v []byte), r *row
 		r.flags |= onDisk
 	}
 	if r.status != pendingNo {
-		p := progress{status: r.status, attempt: r.attempt, nextAt: r.nextAt}
-		if r.hot != nil {
-			p.webhookID = r.hot.webhookID
-		}
-		put(bucketProgress, k, encodeProgress(p))
+		p := st.progress(r)
+		// Only a replay changes a row whose heavy part is cold.
+		b.writes = append(b.writes, write{bucket: bucketProgress, key: k, value: encodeProgress(p), trace: r.hot == nil})
 	}
 	b.rows = append(b.rows, r)
 }
@@ -161,20 +176,8 @@ func (s *Store) flushLocked() error {
 func (s *Store) write(batches []*flushBatch) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		for _, b := range batches {
-			for _, w := range b.writes {
-				bucket := tx.Bucket(w.bucket)
-				var err error
-				if w.value == nil {
-					if string(w.bucket) == string(bucketDeliveries) {
-						err = deleteByEvent(tx, w.key)
-					}
-					if err == nil {
-						err = bucket.Delete(w.key)
-					}
-				} else {
-					err = bucket.Put(w.key, w.value)
-				}
-				if err != nil {
+			for i := range b.writes {
+				if err := b.writes[i].do(tx); err != nil {
 					return err
 				}
 			}
@@ -184,6 +187,32 @@ func (s *Store) write(batches []*flushBatch) error {
 		}
 		return nil
 	})
+}
+
+func (w *write) do(tx *bolt.Tx) error {
+	bucket := tx.Bucket(w.bucket)
+	value := w.value
+	switch {
+	case w.trace:
+		old, err := decodeProgress(bucket.Get(w.key))
+		if err != nil {
+			return err
+		}
+		p, err := decodeProgress(value)
+		if err != nil {
+			return err
+		}
+		p.webhookID = old.webhookID
+		value = encodeProgress(p)
+	case value == nil:
+		if string(w.bucket) == string(bucketDeliveries) {
+			if err := deleteByEvent(tx, w.key); err != nil {
+				return err
+			}
+		}
+		return bucket.Delete(w.key)
+	}
+	return bucket.Put(w.key, value)
 }
 
 // deleteByEvent removes the entry of the delivery with this sequence key. The

@@ -2,12 +2,13 @@ package outbox
 
 import (
 	"cmp"
-	"container/heap"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -34,6 +35,9 @@ func load(db *bolt.DB, limits Limits) (*state, error) {
 		if err := st.loadReceipts(tx.Bucket(bucketReceipts)); err != nil {
 			return err
 		}
+		if err := st.loadReplays(tx.Bucket(bucketReplays)); err != nil {
+			return err
+		}
 		events, err := st.loadEvents(tx.Bucket(bucketEvents))
 		if err != nil {
 			return err
@@ -50,16 +54,23 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 	if f != format {
 		return fmt.Errorf("the file has format %d, this version knows %d", f, format)
 	}
-	var lastAt uint64
+	var lastAt, dead, age, bytes, count uint64
 	for _, m := range []struct {
 		name []byte
 		dst  *uint64
-	}{{metaIndex, &st.applied}, {metaTime, &lastAt}, {metaSeq, &st.nextSeq}, {metaOrder, &st.nextOrder}} {
+	}{
+		{metaIndex, &st.applied}, {metaTime, &lastAt}, {metaSeq, &st.nextSeq}, {metaOrder, &st.nextOrder},
+		{metaDead, &dead}, {metaDeadAge, &age}, {metaDeadBytes, &bytes}, {metaDeadCount, &count},
+	} {
 		if *m.dst, err = readMeta(b, m.name); err != nil {
 			return err
 		}
 	}
-	st.lastAt = int64(lastAt)
+	if age > uint64(MaxRetainAge) || bytes > MaxRetainBytes || count > MaxRetainCount {
+		return errors.New("the retention of dead letters is out of range")
+	}
+	st.lastAt, st.dead.last = int64(lastAt), int64(dead) //nolint:gosec // written from an int64
+	st.dead.set = Retention{Age: time.Duration(age), Bytes: int64(bytes), Count: int(count)}
 	return nil
 }
 
@@ -88,31 +99,53 @@ func (st *state) loadReceipts(b *bolt.Bucket) error {
 		return nil
 	})
 	slices.SortFunc(settled, func(x, y *receipt) int { return cmp.Compare(x.order, y.order) })
-	st.forget.items = settled
+	st.forget.items, st.settled = settled, len(settled)
 	return err
 }
 
-func (st *state) loadEvents(b *bolt.Bucket) (map[uint64]*eventRow, error) {
-	events := map[uint64]*eventRow{}
+func (st *state) loadReplays(b *bolt.Bucket) error {
+	return b.ForEach(func(k, v []byte) error {
+		j, err := decodeReplay(v)
+		if err != nil || len(k) != 8 {
+			return fmt.Errorf("replay %x is unreadable", k)
+		}
+		j.number = binary.BigEndian.Uint64(k)
+		st.replays[j.job.Account] = append(st.replays[j.job.Account], j)
+		return nil
+	})
+}
+
+// loadedEvent is an event with what its rows must know of it.
+type loadedEvent struct {
+	row  *eventRow
+	slot uint16
+}
+
+func (st *state) loadEvents(b *bolt.Bucket) (map[uint64]loadedEvent, error) {
+	events := map[uint64]loadedEvent{}
 	return events, b.ForEach(func(k, v []byte) error {
 		r := codec.NewReader(v)
 		h := readEventHead(r)
 		if r.Failed() || len(k) != 8 {
 			return fmt.Errorf("event %x is unreadable", k)
 		}
-		e := &eventRow{seq: binary.BigEndian.Uint64(k), sizeKiB: h.sizeKiB, flags: onDisk}
+		e := &eventRow{seq: binary.BigEndian.Uint64(k), flags: onDisk}
+		e.setBytes(h.size)
 		if h.receipt != nil {
-			// The receipt may be gone: a dead letter outlives it.
-			if e.receipt = st.receipts[*h.receipt]; e.receipt == nil {
-				e.receipt = &receipt{key: *h.receipt, flags: gone}
+			// The receipt may be gone, or another one of the same id be in its
+			// place: a dead letter outlives it.
+			if e.receipt = st.receipts[*h.receipt]; e.receipt == nil || e.receipt.born != h.born {
+				e.receipt = &receipt{key: *h.receipt, born: h.born, flags: gone}
 			}
 		}
-		events[e.seq] = e
+		events[e.seq] = loadedEvent{row: e, slot: h.slot}
 		return nil
 	})
 }
 
-func (st *state) loadRows(tx *bolt.Tx, events map[uint64]*eventRow) error {
+func (st *state) loadRows(tx *bolt.Tx, events map[uint64]loadedEvent) error {
+	var dead, again []*row // they have their places elsewhere than by seq
+	graves := map[LaneKey]*lane{}
 	moving := tx.Bucket(bucketProgress).Cursor()
 	pk, pv := moving.First()
 	err := tx.Bucket(bucketDeliveries).ForEach(func(k, v []byte) error {
@@ -121,34 +154,42 @@ func (st *state) loadRows(tx *bolt.Tx, events map[uint64]*eventRow) error {
 			return fmt.Errorf("delivery %x is unreadable", k)
 		}
 		ev := events[d.eventSeq]
-		if ev == nil {
+		if ev.row == nil {
 			return fmt.Errorf("delivery %x has no event %d", k, d.eventSeq)
 		}
-		r := &row{seq: binary.BigEndian.Uint64(k), id: deliveryKey(d.id), ev: ev, flags: onDisk}
+		r := &row{seq: binary.BigEndian.Uint64(k), id: deliveryKey(d.id), ev: ev.row, slot: ev.slot, flags: onDisk}
 		if string(pk) == string(k) {
 			p, err := decodeProgress(pv)
 			if err != nil {
 				return fmt.Errorf("progress %x: %w", k, err)
 			}
-			r.status, r.attempt, r.nextAt = p.status, p.attempt, p.nextAt
+			r.status, r.attempt, r.base, r.nextAt = p.status, p.attempt, p.base, p.nextAt
+			if p.series.pos > 0 {
+				r.flags |= revived
+				st.series[r] = p.series
+			}
 			pk, pv = moving.Next()
 		}
-		ev.refs++
+		if ev.row.refs == 0 {
+			st.account(d.account).events.push(ev.row)
+		}
+		ev.row.refs++
 		st.addRow(r)
-		k2 := LaneKey{Partition: d.target.Partition, Account: d.account, Destination: d.target.Destination()}
+		lk := LaneKey{Partition: d.target.Partition, Account: d.account, Destination: d.target.Destination()}
 		if r.status == deadNo {
-			r.lane = &lane{key: k2}
-			st.dead.items = append(st.dead.items, r)
+			if r.lane = graves[lk]; r.lane == nil {
+				r.lane = &lane{key: lk}
+				graves[lk] = r.lane
+			}
+			dead = append(dead, r)
 			return nil
 		}
-		r.lane = st.laneOf(k2)
-		r.lane.pending++
-		st.pending++
-		if r.status == pendingNo {
-			r.lane.fifo = append(r.lane.fifo, r)
-		} else {
-			r.lane.retry = append(r.lane.retry, retryEntry{r.nextAt, r})
+		r.lane = st.laneOf(lk)
+		if r.flags&revived != 0 {
+			again = append(again, r)
+			return nil
 		}
+		st.join(r)
 		return nil
 	})
 	if err != nil {
@@ -157,13 +198,33 @@ func (st *state) loadRows(tx *bolt.Tx, events map[uint64]*eventRow) error {
 	if pk != nil {
 		return fmt.Errorf("progress %x has no delivery", pk)
 	}
-	for p := range st.lanes {
-		for _, l := range st.lanes[p] {
-			heap.Init(&l.retry)
-		}
+	st.loadReplayed(again)
+	slices.SortFunc(dead, func(x, y *row) int { return cmp.Compare(x.nextAt, y.nextAt) })
+	for _, r := range dead {
+		st.dead.list.push(r)
+		st.dead.bytes += deadBytes(r)
+		st.account(r.lane.key.Account).dead.push(r)
 	}
-	slices.SortFunc(st.dead.items, func(x, y *row) int { return cmp.Compare(x.nextAt, y.nextAt) })
 	return nil
+}
+
+// loadReplayed puts replayed rows into their lanes, where they were at the end
+// when they came.
+func (st *state) loadReplayed(again []*row) {
+	place := func(r *row) uint64 {
+		if r.flags&revived != 0 {
+			return st.series[r].pos
+		}
+		return r.seq
+	}
+	lanes := map[*lane]struct{}{}
+	for _, r := range again {
+		st.join(r)
+		lanes[r.lane] = struct{}{}
+	}
+	for l := range lanes {
+		slices.SortFunc(l.all.items, func(x, y *row) int { return cmp.Compare(place(x), place(y)) })
+	}
 }
 
 func syncDir(path string) error {

@@ -32,9 +32,16 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		m.flushSeconds, m.flushErrors, m.flushWrites,
 		gauge("pending", "Deliveries that are owed, in the whole event group.", func(t Stats) float64 { return float64(t.Pending) }),
 		gauge("dead_letters", "Dead letters that are kept.", func(t Stats) float64 { return float64(t.DeadLetters) }),
-		gauge("dead_letters_forgotten", "Dead letters that made room for younger ones since the start.", func(t Stats) float64 { return float64(t.DeadForgotten) }),
+		gauge("dead_letter_bytes", "Dead letters that are kept, in bytes as their retention counts them.", func(t Stats) float64 { return float64(t.DeadBytes) }),
 		gauge("receipts", "Event ids that are remembered for idempotency.", func(t Stats) float64 { return float64(t.Receipts) }),
 		gauge("memory_bytes", "Envelopes and payloads that are held in memory.", func(t Stats) float64 { return float64(t.MemoryBytes) }),
+	}
+	for why := range forgetReasons {
+		m.all = append(m.all, prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name:        "belfry_outbox_dead_letters_forgotten_total",
+			Help:        "Dead letters that were over the retention, by the bound they passed.",
+			ConstLabels: prometheus.Labels{"reason": forgetNames[why]},
+		}, func() float64 { return float64(s.forgotten(why)) }))
 	}
 	if reg != nil {
 		reg.MustRegister(m.all...)
@@ -49,4 +56,10 @@ func (m *metrics) unregister() {
 	for _, c := range m.all {
 		m.reg.Unregister(c)
 	}
+}
+
+func (s *Store) forgotten(why forgetReason) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.st.dead.forgot[why]
 }

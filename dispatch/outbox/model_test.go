@@ -19,223 +19,16 @@ import (
 	"example.com/belfry/fsm/model"
 )
 
-// reference is the outbox as plainly as it can be written.
-type reference struct {
-	now        time.Time
-	claims     map[int]model.Assignment
-	deliveries map[string]*Delivery // owed or dead
-	receipts   map[string]*refReceipt
-	settled    []*refReceipt
-	dead       []string
-	receiptMax int
-	deadMax    int
-	seq        uint64
-}
-
-type refReceipt struct {
-	id       string
-	digest   [32]byte
-	forgetAt time.Time
-	count    int
-	pending  int
-	gone     bool
-}
-
-func newReference(limits Limits) *reference {
-	return &reference{
-		claims: map[int]model.Assignment{}, deliveries: map[string]*Delivery{}, receipts: map[string]*refReceipt{},
-		receiptMax: limits.Receipts, deadMax: limits.DeadLetters, seq: 1,
-	}
-}
-
-func (m *reference) tick(at time.Time) {
-	if at.After(m.now) {
-		m.now = at
-	}
-}
-
-func (m *reference) known(e *AcceptedEvent) *refReceipt {
-	r := m.receipts[e.Event.Account+"/"+e.Event.ID]
-	if !e.Event.GivenID || r == nil || r.pending == 0 && !r.forgetAt.After(m.now) {
-		return nil
-	}
-	return r
-}
-
-func (m *reference) accept(c *Accept) []Result {
-	m.tick(c.At)
-	out := make([]Result, len(c.Events))
-	for from := 0; from < len(c.Events); {
-		to := from
-		for to < len(c.Events) && c.Events[to].Request == c.Events[from].Request {
-			to++
-		}
-		request := c.Events[from:to]
-		conflict := false
-		for i := range request {
-			digest, ok := request[i].Digest, request[i].Event.GivenID
-			if r := m.known(&request[i]); r != nil {
-				digest = r.digest
-			} else if ok {
-				for j := range i {
-					if request[j].Event.GivenID && request[j].Event.ID == request[i].Event.ID && request[j].Event.Account == request[i].Event.Account {
-						digest = request[j].Digest
-						break
-					}
-				}
-			}
-			if ok && digest != request[i].Digest {
-				conflict, out[from+i].Conflict = true, true
-			}
-		}
-		for i := range request {
-			res := &out[from+i]
-			switch r := m.known(&request[i]); {
-			case conflict:
-				res.Refused = !res.Conflict
-			case r != nil:
-				*res = Result{Status: event.Duplicate, Deliveries: r.count}
-			default:
-				*res = Result{Status: event.Accepted, Deliveries: len(request[i].Targets)}
-				m.take(c, &request[i])
-			}
-		}
-		from = to
-	}
-	return out
-}
-
-func (m *reference) take(c *Accept, e *AcceptedEvent) {
-	var rec *refReceipt
-	if e.Event.GivenID {
-		if old := m.receipts[e.Event.Account+"/"+e.Event.ID]; old != nil {
-			old.gone = true
-		}
-		rec = &refReceipt{id: e.Event.Account + "/" + e.Event.ID, digest: e.Digest, forgetAt: e.ForgetAt, count: len(e.Targets)}
-		m.receipts[rec.id] = rec
-	}
-	first := true
-	for _, t := range e.Targets {
-		if m.deliveries[t.DeliveryID] != nil {
-			continue
-		}
-		if first {
-			m.seq++ // the event has a number too
-			first = false
-		}
-		m.deliveries[t.DeliveryID] = &Delivery{
-			ID: t.DeliveryID, Seq: m.seq, Partition: t.Partition, Destination: t.Destination(), Target: t,
-			Event: e.Event, AcceptedAt: m.now, ConfigIndex: c.ConfigIndex, Status: event.StatusPending,
-		}
-		m.seq++
-		if rec != nil {
-			rec.pending++
-		}
-	}
-	if rec != nil && rec.pending == 0 {
-		m.retire(rec)
-	}
-}
-
-func (m *reference) retire(r *refReceipt) {
-	m.settled = append(m.settled, r)
-	for len(m.settled) > 0 {
-		r := m.settled[0]
-		if !r.gone && r.forgetAt.After(m.now) && len(m.settled) <= m.receiptMax {
-			return
-		}
-		if !r.gone {
-			r.gone = true
-			delete(m.receipts, r.id)
-		}
-		m.settled = m.settled[1:]
-	}
-}
-
-func (m *reference) settle(c *Settle) []Verdict {
-	m.tick(c.At)
-	var vs []Verdict
-	for _, s := range c.Settlements {
-		d := m.deliveries[s.DeliveryID]
-		switch {
-		case s.Epoch != m.claims[s.Partition].Epoch:
-			vs = append(vs, Fenced)
-		case d == nil:
-			vs = append(vs, Superseded)
-		case d.Partition != s.Partition:
-			vs = append(vs, Fenced)
-		case d.Status.Final(), s.Attempt < d.Attempt, s.Attempt == d.Attempt && !s.Status.Final():
-			vs = append(vs, Superseded)
-		default:
-			vs = append(vs, Settled)
-			d.Attempt, d.Status, d.NextAt = s.Attempt, s.Status, time.Time{}
-			if !s.Status.Final() {
-				d.Status, d.NextAt = event.StatusRetrying, s.NextAt
-			}
-			if s.Status == event.StatusDead || !s.Status.Final() {
-				d.WebhookID = s.WebhookID
-			}
-			if !s.Status.Final() {
-				continue
-			}
-			if r := m.receipts[d.Event.Account+"/"+d.Event.ID]; r != nil && d.Event.GivenID {
-				if r.pending--; r.pending == 0 {
-					m.retire(r)
-				}
-			}
-			if s.Status != event.StatusDead {
-				delete(m.deliveries, d.ID)
-				continue
-			}
-			m.dead = append(m.dead, d.ID)
-			if len(m.dead) > m.deadMax {
-				delete(m.deliveries, m.dead[0])
-				m.dead = m.dead[1:]
-			}
-		}
-	}
-	return vs
-}
-
-func (m *reference) claim(c *Claim) bool {
-	have := m.claims[c.Partition]
-	if c.Epoch < have.Epoch || c.Epoch == have.Epoch && c.Owner != have.Owner {
-		return false
-	}
-	m.claims[c.Partition] = model.Assignment{Owner: c.Owner, Epoch: c.Epoch}
-	return true
-}
-
-// sorted lists the deliveries in acceptance order.
-func (m *reference) sorted() []Delivery {
-	var out []Delivery
-	for _, d := range m.deliveries {
-		out = append(out, *d)
-	}
-	slices.SortFunc(out, func(a, b Delivery) int { return cmpSeq(a.Seq, b.Seq) })
-	return out
-}
-
-func cmpSeq(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 // content lists what the store holds, in acceptance order.
 func content(t *testing.T, s *Store) []Delivery {
 	t.Helper()
 	s.mu.Lock()
 	var sights []sight
 	for r := range maps.Values(s.st.rows) {
-		sights = append(sights, r.sight())
+		sights = append(sights, s.st.sight(r))
 	}
 	s.mu.Unlock()
-	slices.SortFunc(sights, func(a, b sight) int { return cmpSeq(a.seq, b.seq) })
+	slices.SortFunc(sights, func(a, b sight) int { return int(a.seq) - int(b.seq) })
 	ds, err := s.fill(sights)
 	if err != nil {
 		t.Fatal(err)
@@ -251,6 +44,8 @@ type stream struct {
 	now  time.Time
 	next int
 	ids  []string
+	s    *Store // whose replay jobs are driven
+	ref  *reference
 }
 
 func (g *stream) at() time.Time {
@@ -259,14 +54,59 @@ func (g *stream) at() time.Time {
 }
 
 func (g *stream) command() Command {
-	switch n := g.r.IntN(10); {
-	case n < 4:
+	switch n := g.r.IntN(40); {
+	case n < 14 && len(g.ref.deliveries) < 80:
 		return g.accept()
-	case n < 9:
+	case n < 32:
 		return g.settle()
+	case n < 37:
+		return g.replay()
 	default:
 		return &Claim{Partition: g.r.IntN(3), Owner: fmt.Sprint("n", g.r.IntN(2)), Epoch: uint64(g.r.IntN(4))}
 	}
+}
+
+func (g *stream) replay() Command {
+	account := fmt.Sprint("a", g.r.IntN(2))
+	switch g.r.IntN(12) {
+	case 0:
+		return &Retain{At: g.at(), Retention: Retention{
+			Age: time.Duration(g.r.IntN(200)) * time.Second, Bytes: int64(g.r.IntN(20) * DeadOverhead), Count: g.r.IntN(20),
+		}}
+	case 1, 2:
+		j := event.ReplayJob{Account: account, ID: fmt.Sprint("r", g.r.IntN(300)), Rate: 5, Total: 3}
+		if g.r.IntN(2) == 0 {
+			j.Filter.ProfileID = fmt.Sprint("p0", g.r.IntN(2))
+		}
+		return &StartReplay{At: g.at(), Job: j}
+	case 3:
+		id := fmt.Sprint("r", g.r.IntN(300))
+		if jobs := g.s.RunningReplays(); len(jobs) > 0 {
+			account, id = jobs[0].Account, jobs[0].ID
+		}
+		return &CancelReplay{At: g.at(), Account: account, ID: id}
+	case 4, 5, 6, 7:
+		jobs := g.s.RunningReplays()
+		if len(jobs) == 0 {
+			break
+		}
+		j := jobs[g.r.IntN(len(jobs))]
+		ids, upto, done, err := g.s.ReplayBatch(j, 1+g.r.IntN(3))
+		if err != nil {
+			panic(err)
+		}
+		return &Revive{At: g.at(), Account: j.Account, JobID: j.ID, IDs: ids, Upto: upto, Done: done}
+	}
+	c := &Revive{At: g.at(), Account: account}
+	for range g.r.IntN(6) {
+		if len(g.ids) > 0 {
+			c.IDs = append(c.IDs, g.ids[g.r.IntN(len(g.ids))])
+		}
+	}
+	if g.r.IntN(10) == 0 {
+		c.JobID = fmt.Sprint("r", g.r.IntN(300))
+	}
+	return c
 }
 
 func (g *stream) accept() *Accept {
@@ -284,6 +124,9 @@ func (g *stream) accept() *Accept {
 		} else {
 			e.Event.ID = fmt.Sprint("made-", g.next)
 		}
+		if n := g.r.IntN(4); n > 0 {
+			e.Event.OrderingKey = fmt.Sprint("k", n)
+		}
 		for range g.r.IntN(3) {
 			p := g.r.IntN(3)
 			g.next++
@@ -300,8 +143,8 @@ func (g *stream) accept() *Accept {
 		}
 		c.Events = append(c.Events, e)
 	}
-	if len(g.ids) > 60 {
-		g.ids = g.ids[len(g.ids)-60:]
+	if len(g.ids) > 120 {
+		g.ids = slices.DeleteFunc(g.ids, func(id string) bool { return g.ref.deliveries[id] == nil })
 	}
 	return c
 }
@@ -311,13 +154,19 @@ func (g *stream) settle() *Settle {
 	for range 1 + g.r.IntN(5) {
 		s := Settlement{
 			DeliveryID: "unknown", Partition: g.r.IntN(3), Epoch: uint64(g.r.IntN(4)),
-			Status: statuses[1+g.r.IntN(4)], Attempt: g.r.IntN(4), WebhookID: fmt.Sprint("w", g.r.IntN(9)),
+			Status: statuses[1+g.r.IntN(4)], Attempt: g.r.IntN(6), WebhookID: fmt.Sprint("w", g.r.IntN(9)),
 		}
 		if len(g.ids) > 0 {
 			s.DeliveryID = g.ids[g.r.IntN(len(g.ids))]
 		}
+		if d := g.ref.deliveries[s.DeliveryID]; d != nil && g.r.IntN(3) > 0 {
+			s.Partition, s.Epoch, s.Attempt = d.Partition, g.ref.claims[d.Partition].Epoch, d.Attempt+1
+		}
 		if s.Status == event.StatusRetrying {
 			s.NextAt = g.now.Add(time.Duration(g.r.IntN(1000)) * time.Millisecond)
+		}
+		if s.Status == event.StatusDead {
+			s.Failure = event.Failure{Outcome: "refused", StatusCode: g.r.IntN(600), Error: "no"}
 		}
 		c.Settlements = append(c.Settlements, s)
 	}
@@ -392,6 +241,8 @@ func runModel(t *testing.T, seed uint64, n int) {
 	a := open() // flushes, crashes and is restored at random
 	defer func() { _ = a.Close() }()
 	b := openTest(t, Options{Limits: limits}) // flushes only when it is asked for its digest
+	g.s, g.ref = b, ref
+	ta, tb := newTaker(ref, a, chaos), newTaker(ref, b, chaos)
 	var log [][]byte
 	for i := range n {
 		index := uint64(i + 1)
@@ -404,6 +255,8 @@ func runModel(t *testing.T, seed uint64, n int) {
 			t.Fatalf("command %d: replicas answer differently: %s", index, diff)
 		}
 		checkAnswer(t, ref, cmd, rb)
+		ta.step(t)
+		tb.step(t)
 
 		switch chaos.IntN(400) {
 		case 0, 1, 2, 3:
@@ -413,6 +266,7 @@ func runModel(t *testing.T, seed uint64, n int) {
 		case 4: // crash: memory is lost, the log repeats what the file lacks, and more
 			a.crash()
 			a = open()
+			ta = newTaker(ref, a, chaos)
 			from := max(0, int(a.AppliedIndex())-chaos.IntN(50))
 			for j := from; j < len(log); j++ {
 				a.Apply(&raft.Log{Index: uint64(j + 1), Type: raft.LogCommand, Data: log[j]})
@@ -421,10 +275,14 @@ func runModel(t *testing.T, seed uint64, n int) {
 			if err := a.Restore(io.NopCloser(bytes.NewReader(snapshotOf(t, b)))); err != nil {
 				t.Fatal(err)
 			}
+			ta = newTaker(ref, a, chaos)
 		case 6:
 			if diff := diff(ref.sorted(), content(t, a)); diff != "" {
 				t.Fatalf("after command %d (-reference +store):\n%s", index, diff)
 			}
+		case 7, 8:
+			ref.checkQueries(t, a, chaos)
+			ref.checkQueries(t, b, chaos)
 		}
 		if chaos.IntN(1500) == 0 {
 			sameDigest(t, a, b)
@@ -470,10 +328,54 @@ func checkAnswer(t *testing.T, ref *reference, cmd Command, answer any) {
 		if refused && err.Code != model.CodeConflict {
 			t.Fatalf("claim refused with code %s", err.Code)
 		}
+	case *Retain:
+		_, refused := answer.(*model.Error)
+		want, got = ref.setRetention(c), !refused
+	case *Revive:
+		vs, code := ref.revive(c)
+		want, got = code, codeOf(answer)
+		if b, ok := answer.([]byte); ok && code == "" {
+			have, err := DecodeVerdicts(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, got = vs, append([]Verdict{}, have...)
+		}
+	case *StartReplay:
+		j, code := ref.startReplay(c)
+		want, got = replayAnswer{j, code}, decodeReplayAnswer(t, answer)
+	case *CancelReplay:
+		j, code := ref.cancelReplay(c)
+		want, got = replayAnswer{j, code}, decodeReplayAnswer(t, answer)
 	}
 	if diff := diff(want, got); diff != "" {
 		t.Fatalf("answer to %+v (-reference +store):\n%s", cmd, diff)
 	}
+}
+
+func codeOf(answer any) model.Code {
+	if err, ok := answer.(*model.Error); ok {
+		return err.Code
+	}
+	return ""
+}
+
+type replayAnswer struct {
+	Job  event.ReplayJob
+	Code model.Code
+}
+
+func decodeReplayAnswer(t *testing.T, answer any) replayAnswer {
+	t.Helper()
+	b, ok := answer.([]byte)
+	if !ok {
+		return replayAnswer{Code: codeOf(answer)}
+	}
+	j, err := DecodeReplay(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return replayAnswer{Job: j}
 }
 
 // diff is cmp.Diff, which is slow, only where there is something to tell.

@@ -3,10 +3,8 @@ package outbox
 import (
 	"bytes"
 	"cmp"
-	"container/heap"
 	"fmt"
 	"slices"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -51,13 +49,6 @@ func (s *Store) Unwatch(partition int) {
 	}
 }
 
-func (st *state) giveBack(r *row) {
-	if r.flags&taken != 0 {
-		st.untake(r)
-		st.enqueue(r, false)
-	}
-}
-
 // Taken is how many deliveries the dispatcher of this node holds.
 func (s *Store) Taken() int {
 	s.mu.Lock()
@@ -79,124 +70,42 @@ func (s *Store) Fresh() []LaneKey {
 	return keys
 }
 
-// Batch is what Take gives.
-type Batch struct {
-	Deliveries []Delivery
-	// More: something else is due already that Take with the same options would
-	// hand out.
-	More bool
-	// Held: retries are due that FreshOnly left where they are.
-	Held bool
-	// NextAt is when the next delivery of the lane falls due, when nothing is
-	// due any more; zero: none waits.
-	NextAt time.Time
-}
-
-// Take hands due deliveries of a lane to the dispatcher: those whose retry is
-// due first, by due time, then those never tried, in acceptance order. It
-// takes about o.Limit deliveries and o.MaxBytes of payload, at least one; retries
-// that are due at the same instant were one request and are never parted.
-// What was taken is not handed out again before a settlement postpones it or
-// Release or Unwatch gives it back.
-func (s *Store) Take(k LaneKey, now time.Time, o TakeOptions) (Batch, error) {
-	var b Batch
-	s.mu.Lock()
-	l := s.st.lanes[k.Partition][laneName{k.Account, k.Destination}]
-	if l == nil {
-		s.mu.Unlock()
-		return b, nil
-	}
-	rows := s.st.take(l, unixNano(now), o.Limit, o.MaxBytes)
-	switch {
-	case l.head < len(l.fifo) || len(l.retry) > 0 && l.retry[0].at <= unixNano(now):
-		b.More = true
-	case len(l.retry) > 0:
-		b.NextAt = fromNano(l.retry[0].at)
-	}
-	sights := make([]sight, len(rows))
-	for i, r := range rows {
-		sights[i] = r.sight()
-	}
-	s.mu.Unlock()
-
-	var err error
-	if b.Deliveries, err = s.fill(sights); err != nil {
-		s.mu.Lock()
-		for _, r := range rows {
-			if r.flags&gone == 0 && r.status <= retryingNo {
-				s.st.giveBack(r)
-			}
-		}
-		s.mu.Unlock()
-		return Batch{}, err
-	}
-	return b, nil
-}
-
-func (st *state) take(l *lane, now int64, limit, maxBytes int) []*row {
-	var rows []*row
-	size := 0
-	full := func() bool { return len(rows) > 0 && (len(rows) >= limit || size >= maxBytes) }
-	add := func(r *row) {
-		r.flags |= taken
-		st.out[r] = struct{}{}
-		rows = append(rows, r)
-		size += int(r.ev.sizeKiB) << 10
-	}
-	l.tidy()
-	for last := int64(-1); len(l.retry) > 0 && l.retry[0].at <= now; l.tidy() {
-		if full() && (l.retry[0].at != last || last == 0) {
-			break
-		}
-		e := heap.Pop(&l.retry).(retryEntry)
-		last = e.at
-		add(e.row)
-	}
-	for l.head < len(l.fifo) && !full() {
-		r := l.fifo[l.head]
-		l.fifo[l.head] = nil
-		l.head++
-		add(r)
-		l.tidy()
-	}
-	return rows
-}
-
-// Release gives taken deliveries back to their lanes.
-func (s *Store) Release(ids ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range ids {
-		if r := s.st.row(deliveryKey(id)); r != nil && r.status <= retryingNo {
-			s.st.giveBack(r)
-		}
-	}
-	if len(s.st.freshList) > 0 {
-		signal(s.work)
-	}
-}
-
 // sight is a consistent copy of a row, heavy parts included where memory has
 // them.
 type sight struct {
 	seq, eventSeq uint64
 	key           LaneKey
 	p             progress
-	row           *rowHot // nil: on disk
-	webhookKnown  bool
+	row           *rowHot   // nil: on disk
+	traceKnown    bool      // webhook id and failure are in p
 	event         *eventHot // nil: on disk
 }
 
-func (r *row) sight() sight {
-	s := sight{seq: r.seq, eventSeq: r.ev.seq, key: r.lane.key, event: r.ev.hot}
-	s.p = progress{status: r.status, attempt: r.attempt, nextAt: r.nextAt}
+func (st *state) sight(r *row) sight {
+	s := sight{seq: r.seq, eventSeq: r.ev.seq, key: r.lane.key, event: r.ev.hot, p: st.progress(r)}
 	if r.hot != nil {
-		s.p.webhookID, s.webhookKnown = r.hot.webhookID, true
+		s.traceKnown = true
 		if r.hot.full {
 			s.row = r.hot
 		}
 	}
 	return s
+}
+
+// progress is what changes of a row, with the trace of its last attempt only
+// where memory has it.
+func (st *state) progress(r *row) progress {
+	p := progress{status: r.status, attempt: r.attempt, base: r.base, nextAt: r.nextAt}
+	if r.flags&revived != 0 {
+		p.series = st.series[r]
+	}
+	if r.hot != nil {
+		p.webhookID = r.hot.webhookID
+		if r.hot.failure != nil && r.status == deadNo {
+			p.failure = *r.hot.failure
+		}
+	}
+	return p
 }
 
 // fill completes sights from disk. Deliveries that were resolved in between
@@ -242,13 +151,13 @@ func (x *sight) complete(tx *bolt.Tx) (Delivery, bool, error) {
 		}
 		id, target = d.id, d.target
 	}
-	if !x.webhookKnown && x.p.status != pendingNo {
+	if !x.traceKnown && x.p.status != pendingNo {
 		if v := tx.Bucket(bucketProgress).Get(seqKey(x.seq)); v != nil {
 			p, err := decodeProgress(v)
 			if err != nil {
 				return Delivery{}, false, fmt.Errorf("outbox: progress %d: %w", x.seq, err)
 			}
-			x.p.webhookID = p.webhookID
+			x.p.webhookID, x.p.failure = p.webhookID, p.failure
 		}
 	}
 	if x.event == nil {
@@ -279,7 +188,7 @@ func (s *Store) Delivery(id string) (Delivery, bool, error) {
 		s.mu.Unlock()
 		return Delivery{}, false, nil
 	}
-	x := r.sight()
+	x := s.st.sight(r)
 	s.mu.Unlock()
 	ds, err := s.fill([]sight{x})
 	if err != nil || len(ds) == 0 {
@@ -299,14 +208,14 @@ func (s *Store) Event(account, eventID string) ([]Delivery, error) {
 	defer s.flushMu.Unlock()
 	s.mu.Lock()
 	for _, r := range s.st.dirtyRows {
-		if h := r.ev.hot; r.flags&gone == 0 && r.flags&onDisk == 0 && h != nil && h.e.ID == eventID && h.e.Account == account {
-			found = append(found, r.sight())
+		if h := r.ev.hot; r.flags&gone == 0 && h != nil && h.e.ID == eventID && h.e.Account == account {
+			found = append(found, s.st.sight(r))
 		}
 	}
 	for _, b := range s.unwritten {
 		for _, r := range b.rows {
 			if h := r.ev.hot; r.flags&gone == 0 && h != nil && h.e.ID == eventID && h.e.Account == account {
-				found = append(found, r.sight())
+				found = append(found, s.st.sight(r))
 			}
 		}
 	}
@@ -329,7 +238,7 @@ func (s *Store) Event(account, eventID string) ([]Delivery, error) {
 	s.mu.Lock()
 	for _, id := range ids {
 		if r := s.st.row(deliveryKey(id)); r != nil {
-			found = append(found, r.sight())
+			found = append(found, s.st.sight(r))
 		}
 	}
 	s.mu.Unlock()
@@ -359,7 +268,9 @@ type Stats struct {
 	AppliedIndex  uint64
 	FlushedIndex  uint64 // the file is complete up to here
 	Pending       int    // deliveries owed, taken ones included
+	PendingBytes  int    // their payload; one that goes to several destinations counts for each
 	DeadLetters   int
+	DeadBytes     int64  // as Retention counts them
 	DeadForgotten uint64 // since the start of this process
 	Receipts      int
 	Lanes         int
@@ -372,9 +283,12 @@ func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := Stats{
-		AppliedIndex: s.st.applied, FlushedIndex: s.flushed, Pending: s.st.pending,
-		DeadLetters: s.st.dead.len(), DeadForgotten: s.st.deadLost, Receipts: len(s.st.receipts),
+		AppliedIndex: s.st.applied, FlushedIndex: s.flushed, Pending: s.st.pending, PendingBytes: s.st.pendingBytes,
+		DeadLetters: s.st.dead.list.live, DeadBytes: s.st.dead.bytes, Receipts: len(s.st.receipts),
 		MemoryBytes: s.st.hotBytes, DirtyBytes: s.st.dirtyBytes,
+	}
+	for _, n := range s.st.dead.forgot {
+		t.DeadForgotten += n
 	}
 	for p := range s.st.lanes {
 		t.Lanes += len(s.st.lanes[p])

@@ -17,7 +17,7 @@ import (
 
 // A snapshot is: magic; per entry the bucket's number from 1, the key and the
 // value with their lengths; a zero byte; SHA-256 over all before it.
-const snapshotMagic = "belfry-outbox-1\n"
+const snapshotMagic = "belfry-outbox-2\n"
 
 const (
 	// restoreBatch is how many entries one transaction of a restore writes.
@@ -68,7 +68,7 @@ func writeContent(w *bufio.Writer, tx *bolt.Tx, withIndex bool) error {
 			if !withIndex && i == 0 && bytes.Equal(k, metaIndex) {
 				return nil
 			}
-			head = append(head[:0], byte(i+1)) //nolint:gosec // there are seven buckets
+			head = append(head[:0], byte(i+1)) //nolint:gosec // there are eight buckets
 			head = binary.AppendUvarint(head, uint64(len(k)))
 			head = append(head, k...)
 			head = binary.AppendUvarint(head, uint64(len(v)))

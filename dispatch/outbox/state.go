@@ -1,10 +1,8 @@
 package outbox
 
 import (
-	"container/heap"
 	"crypto/sha256"
 	"encoding/binary"
-	"slices"
 	"time"
 
 	"example.com/belfry/dispatch/event"
@@ -34,7 +32,7 @@ const (
 	taken                       // the dispatcher of this node has it; not replicated
 	gone                        // removed; only lists of pointers still lead here
 	evictable                   // it waits in the eviction queue
-	full                        // rowHot only holds everything, not just the webhook id
+	revived                     // state.series knows the row: it was replayed
 )
 
 // The numbers of statuses in memory: their places in the table statuses.
@@ -51,14 +49,36 @@ const (
 // settle it is in hot, which is dropped once it is on disk and memory is short.
 type row struct {
 	seq     uint64
-	nextAt  int64 // Unix ns; 0: at once. A dead letter keeps its order here
+	nextAt  int64 // Unix ns; 0: at once. Of a dead letter its DeadAt
 	id      key
 	ev      *eventRow
 	lane    *lane
 	hot     *rowHot
-	attempt uint32
+	attempt uint16
+	base    uint16 // attempt at which the series began
+	slot    uint16 // of the ordering key; 0: none
 	status  uint8
 	flags   uint8
+}
+
+// stale reports whether the row is owed no more. A dead letter that is replayed
+// gets a row of its own, so this never turns back.
+func (r *row) stale() bool { return r.flags&gone != 0 || r.status > retryingNo }
+
+func (r *row) forgotten() bool { return r.flags&gone != 0 }
+
+// tried is 1 for a row that was tried in its series, else 0.
+func (r *row) tried() int {
+	if r.attempt > r.base {
+		return 1
+	}
+	return 0
+}
+
+// series is what is known of a row that was replayed.
+type series struct {
+	at  int64  // log time of the replay
+	pos uint64 // its place among sequence numbers: the end of the lane at that time
 }
 
 // rowHot is the part of a delivery that can be read back from disk.
@@ -66,8 +86,9 @@ type rowHot struct {
 	id        string
 	target    Target
 	webhookID string
+	failure   *event.Failure // of a dead letter
 	size      int
-	full      bool // false: only webhookID is set, the rest is on disk
+	full      bool // false: only webhookID and failure are set, the rest is on disk
 }
 
 // eventRow is one event of which a delivery is kept: the 32-byte class.
@@ -76,9 +97,19 @@ type eventRow struct {
 	hot     *eventHot
 	receipt *receipt // nil: the id was not given by the client
 	refs    uint32   // rows that point here
-	sizeKiB uint16
+	size    [3]byte  // of the payload, see bytes
 	flags   uint8
 }
+
+func (e *eventRow) bytes() int {
+	return int(e.size[0])<<16 | int(e.size[1])<<8 | int(e.size[2])
+}
+
+func (e *eventRow) setBytes(n int) {
+	e.size = [3]byte{byte(n >> 16), byte(n >> 8), byte(n)} //nolint:gosec // at most maxPayload, which has 24 bits
+}
+
+func (e *eventRow) forgotten() bool { return e.flags&gone != 0 }
 
 type eventHot struct {
 	e           event.Event
@@ -95,7 +126,10 @@ type receipt struct {
 	order    uint64 // place in the queue of forgetting; 0 while a delivery is pending
 	count    uint32
 	pending  uint32
-	flags    uint8
+	// born tells receipts of the same id apart: the low half of the sequence
+	// number at which it was made.
+	born  uint32
+	flags uint8
 }
 
 // valid reports whether the receipt still answers for its id.
@@ -103,72 +137,6 @@ type receipt struct {
 // INV outbox-5: an id is remembered at least while a delivery of its event is
 // pending.
 func (r *receipt) valid(now int64) bool { return r.pending > 0 || r.forgetAt > now }
-
-// lane holds the unresolved deliveries of one destination. Entries of fifo
-// and retry may be stale; they are skipped when they come up.
-type lane struct {
-	key     LaneKey
-	fifo    []*row // never tried, in acceptance order, from head on
-	head    int
-	retry   retryHeap
-	pending int
-	fresh   bool
-}
-
-type retryEntry struct {
-	at  int64
-	row *row
-}
-
-// retryHeap is ordered by due time, then acceptance.
-type retryHeap []retryEntry
-
-func (h *retryHeap) Len() int { return len(*h) }
-func (h *retryHeap) Less(i, j int) bool {
-	a, b := (*h)[i], (*h)[j]
-	if a.at != b.at {
-		return a.at < b.at
-	}
-	return a.row.seq < b.row.seq
-}
-func (h *retryHeap) Swap(i, j int) { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
-
-// Push implements heap.Interface.
-func (h *retryHeap) Push(x any) { *h = append(*h, x.(retryEntry)) }
-
-// Pop implements heap.Interface.
-func (h *retryHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = retryEntry{}
-	*h = old[:len(old)-1]
-	return e
-}
-
-func inFifo(r *row) bool { return r.status == pendingNo && r.flags&(gone|taken) == 0 }
-
-func (e retryEntry) live() bool {
-	return e.row.status <= retryingNo && e.row.flags&(gone|taken) == 0 && e.row.nextAt == e.at
-}
-
-// tidy drops stale entries from the ends, and everywhere when they are many.
-func (l *lane) tidy() {
-	for l.head < len(l.fifo) && !inFifo(l.fifo[l.head]) {
-		l.fifo[l.head] = nil
-		l.head++
-	}
-	if n := len(l.fifo) - l.head; n > 2*l.pending+64 || l.head > 64 && l.head > n {
-		l.fifo = slices.DeleteFunc(append(make([]*row, 0, n), l.fifo[l.head:]...), func(r *row) bool { return !inFifo(r) })
-		l.head = 0
-	}
-	for len(l.retry) > 0 && !l.retry[0].live() {
-		heap.Pop(&l.retry)
-	}
-	if len(l.retry) > 2*l.pending+64 {
-		l.retry = slices.DeleteFunc(l.retry, func(e retryEntry) bool { return !e.live() })
-		heap.Init(&l.retry)
-	}
-}
 
 // fifoQueue is a queue of pointers that gives memory back.
 type fifoQueue[T any] struct {
@@ -210,16 +178,22 @@ type state struct {
 
 	receipts map[key]*receipt
 	forget   fifoQueue[receipt] // settled receipts, oldest first
-	dead     fifoQueue[row]     // dead letters, oldest first
-	deadLost uint64             // dead letters that made room for younger ones, since start
+	settled  int                // of which not replaced
+	dead     deadLetters
+	series   map[*row]series // replayed rows
 
-	pending  int
-	hotBytes int
+	accounts map[string]*accountState
+	replays  map[string][]*replay // by account, in the order they were started
+
+	pending      int
+	pendingBytes int // payload
+	hotBytes     int
 
 	// What the next flush looks at.
 	dirtyRows     []*row
 	dirtyEvents   []*eventRow
 	dirtyReceipts []*receipt
+	dirtyReplays  map[uint64]*replay // by number; nil: forgotten
 	dirtyClaims   bool
 	dirtyBytes    int
 
@@ -234,6 +208,8 @@ func newState(limits Limits) *state {
 	st := &state{
 		limits: limits, nextSeq: 1, nextOrder: 1,
 		out: map[*row]struct{}{}, rows: map[uint64]*row{}, clash: map[key]*row{}, receipts: map[key]*receipt{},
+		series: map[*row]series{}, accounts: map[string]*accountState{}, replays: map[string][]*replay{},
+		dirtyReplays: map[uint64]*replay{},
 	}
 	for p := range st.lanes {
 		st.lanes[p] = map[laneName]*lane{}
@@ -269,32 +245,8 @@ func (st *state) dropRow(r *row) {
 func (st *state) untake(r *row) {
 	if r.flags&taken != 0 {
 		r.flags &^= taken
+		r.lane.out--
 		delete(st.out, r)
-	}
-}
-
-// laneOf finds or makes the lane of a key.
-func (st *state) laneOf(k LaneKey) *lane {
-	name := laneName{k.Account, k.Destination}
-	l := st.lanes[k.Partition][name]
-	if l == nil {
-		l = &lane{key: k}
-		st.lanes[k.Partition][name] = l
-	}
-	return l
-}
-
-// enqueue makes an unresolved row available in its lane.
-func (st *state) enqueue(r *row, first bool) {
-	l := r.lane
-	if first && r.status == pendingNo {
-		l.fifo = append(l.fifo, r)
-	} else {
-		heap.Push(&l.retry, retryEntry{r.nextAt, r})
-	}
-	if st.watched[l.key.Partition] && !l.fresh {
-		l.fresh = true
-		st.freshList = append(st.freshList, l)
 	}
 }
 
@@ -358,6 +310,7 @@ func (st *state) evict(target int) {
 // INV outbox-4: log time never goes back, whatever the proposers' clocks say.
 func (st *state) clock(at time.Time) int64 {
 	st.lastAt = max(st.lastAt, unixNano(at))
+	st.retain()
 	return st.lastAt
 }
 

@@ -23,10 +23,6 @@ const (
 	// MaxReceipts is how many settled event ids are remembered for
 	// idempotency. It is part of the replicated rules: equal on all nodes.
 	MaxReceipts = 1_000_000
-	// MaxDeadLetters is how many dead letters are kept. It is part of the
-	// replicated rules: equal on all nodes.
-	MaxDeadLetters = 100_000
-
 	openTimeout = 5 * time.Second
 	// initialMmap is address space, not memory: with it the file grows a long
 	// way before the map must move, which waits for readers such as a snapshot.
@@ -37,7 +33,7 @@ const (
 // only tests change them.
 type Limits struct {
 	Receipts    int // 0: MaxReceipts
-	DeadLetters int // 0: MaxDeadLetters
+	DeadLetters int // before any Retain; 0: MaxDeadLetters
 }
 
 // Hooks are fault points for tests; nil in production.
@@ -178,7 +174,17 @@ func openFile(path string, noSync bool) (*bolt.DB, error) {
 		for _, m := range []struct {
 			name  []byte
 			value uint64
-		}{{metaFormat, format}, {metaIndex, 0}, {metaTime, 0}, {metaSeq, 1}, {metaOrder, 1}} {
+		}{
+			{metaFormat, format},
+			{metaIndex, 0},
+			{metaTime, 0},
+			{metaSeq, 1},
+			{metaOrder, 1},
+			{metaDead, 0},
+			{metaDeadAge, 0},
+			{metaDeadBytes, 0},
+			{metaDeadCount, 0},
+		} {
 			if err := meta.Put(m.name, metaValue(m.value)); err != nil {
 				return err
 			}
@@ -335,7 +341,7 @@ func (s *Store) swap(next string) error {
 		return fmt.Errorf("outbox: restore: %w", err)
 	}
 	s.mu.Lock()
-	st.watched = s.st.watched
+	st.watched, st.dead.forgot = s.st.watched, s.st.dead.forgot
 	for p, on := range st.watched {
 		if on {
 			for _, l := range st.lanes[p] {

@@ -137,10 +137,11 @@ type Claim struct {
 	Epoch     uint64
 }
 
-// Verdict is Apply's answer for one settlement.
+// Verdict is Apply's answer for one settlement, or one id of a Revive.
 type Verdict uint8
 
-// The verdicts on a settlement.
+// The verdicts. Of a Revive, Superseded says that the delivery is not a dead
+// letter of the account.
 const (
 	// Settled: the state of the delivery is now what the settlement says.
 	Settled Verdict = iota
@@ -150,4 +151,7 @@ const (
 	// Fenced: the settlement does not carry the partition's epoch. Nothing
 	// changed; the owner of now will send the delivery again.
 	Fenced
+	// Exhausted: the dead letter was replayed too often, see MaxReplayAttempt.
+	// Nothing changed.
+	Exhausted
 )

@@ -1,0 +1,101 @@
+package outbox
+
+// accountState is what the outbox holds of one account.
+type accountState struct {
+	pending int
+	lanes   map[*lane]struct{}
+	events  ageList[eventRow] // of which a delivery is kept, in acceptance order
+	dead    ageList[row]      // dead letters, by DeadAt
+}
+
+func (st *state) account(name string) *accountState {
+	a := st.accounts[name]
+	if a == nil {
+		a = &accountState{lanes: map[*lane]struct{}{}}
+		st.accounts[name] = a
+	}
+	return a
+}
+
+// tidyAccount forgets an account of which nothing is held.
+func (st *state) tidyAccount(name string) {
+	if a := st.accounts[name]; a != nil && a.pending == 0 && a.events.live == 0 && a.dead.live == 0 {
+		delete(st.accounts, name)
+	}
+}
+
+// laneOf finds or makes the lane of a key.
+func (st *state) laneOf(k LaneKey) *lane {
+	name := laneName{k.Account, k.Destination}
+	l := st.lanes[k.Partition][name]
+	if l == nil {
+		l = &lane{key: k}
+		st.lanes[k.Partition][name] = l
+		st.account(k.Account).lanes[l] = struct{}{}
+	}
+	return l
+}
+
+func (st *state) dropLane(l *lane) {
+	delete(st.lanes[l.key.Partition], laneName{l.key.Account, l.key.Destination})
+	delete(st.account(l.key.Account).lanes, l)
+}
+
+// count keeps the figures of what is owed.
+func (st *state) count(r *row, n int) {
+	st.pending += n
+	st.pendingBytes += n * r.ev.bytes()
+	st.account(r.lane.key.Account).pending += n
+}
+
+// ageSlack is how many stale elements a list may have beside as many as it has
+// live ones.
+const ageSlack = 16
+
+// ageList is a queue from the oldest to the youngest out of which anything may
+// fall: what is stale is dropped from the front at once, from elsewhere when
+// there is much of it. Its own methods never overwrite an element, so that what
+// rest gave may be read without the lock.
+type ageList[T any] struct {
+	items []*T
+	head  int
+	live  int
+}
+
+func (q *ageList[T]) push(v *T) {
+	q.items = append(q.items, v)
+	q.live++
+}
+
+// first is the oldest one, or nil.
+func (q *ageList[T]) first() *T {
+	if q.head == len(q.items) {
+		return nil
+	}
+	return q.items[q.head]
+}
+
+// dropped takes note that one element became stale.
+func (q *ageList[T]) dropped(stale func(*T) bool) {
+	q.live--
+	for q.head < len(q.items) && stale(q.items[q.head]) {
+		q.head++
+	}
+	if len(q.items)-q.live <= q.live+ageSlack {
+		return
+	}
+	var kept []*T
+	if q.live > 0 {
+		kept = make([]*T, 0, q.live+q.live/4)
+	}
+	for _, v := range q.items[q.head:] {
+		if !stale(v) {
+			kept = append(kept, v)
+		}
+	}
+	q.items, q.head = kept, 0
+}
+
+// rest are the elements from the oldest live one on; stale ones may be among
+// them.
+func (q *ageList[T]) rest() []*T { return q.items[q.head:len(q.items):len(q.items)] }

@@ -1,0 +1,271 @@
+package outbox
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"example.com/belfry/dispatch/event"
+)
+
+const (
+	// MaxScan is how many events one Scan looks at, but for the rest of those
+	// that were accepted at the same instant as the last one.
+	MaxScan = 2000
+	// MaxLanes is how many lanes one Lanes tells of.
+	MaxLanes = 1000
+)
+
+// Scan finds events of an account of which a delivery is owed or dead, in the
+// order of event.Ref. The events of one instant are given whole, so there may be
+// more than limit. f's members about a delivery ask for one that is owed or dead.
+func (s *Store) Scan(account string, f *event.Filter, after event.Ref, limit int) (event.Scan, error) {
+	// No flush in between: a row is in memory's list or in the file, and what
+	// leaves memory is in the file that is looked at.
+	s.flushMu.Lock()
+	defer s.flushMu.Unlock()
+	c := scanning{s: s, f: f, after: after}
+	s.mu.Lock()
+	if a := s.st.accounts[account]; a != nil {
+		c.events = a.events.rest()
+	}
+	if f.Status != "" || f.ProfileID != "" || f.SubscriptionID != "" {
+		c.unwritten = s.unwrittenRows(account)
+	}
+	s.mu.Unlock()
+	var out event.Scan
+	err := s.view(func(tx *bolt.Tx) error {
+		c.tx = tx
+		var err error
+		out, err = c.run(limit)
+		return err
+	})
+	return out, err
+}
+
+// unwrittenRows are the rows of an account that the file may lack, by event.
+func (s *Store) unwrittenRows(account string) map[*eventRow][]*row {
+	rows := map[*eventRow][]*row{}
+	add := func(r *row) {
+		if r.flags&gone == 0 && r.lane.key.Account == account {
+			rows[r.ev] = append(rows[r.ev], r)
+		}
+	}
+	for _, r := range s.st.dirtyRows {
+		add(r)
+	}
+	for _, b := range s.unwritten {
+		for _, r := range b.rows {
+			add(r)
+		}
+	}
+	return rows
+}
+
+// scanning is one Scan under way.
+type scanning struct {
+	s         *Store
+	tx        *bolt.Tx
+	f         *event.Filter
+	after     event.Ref
+	events    []*eventRow // in acceptance order
+	unwritten map[*eventRow][]*row
+}
+
+// get reads an event; nil: it is gone.
+func (c *scanning) get(e *eventRow) (*eventHot, error) {
+	c.s.mu.Lock()
+	h, dead := e.hot, e.forgotten()
+	c.s.mu.Unlock()
+	if h != nil || dead {
+		return h, nil
+	}
+	h, err := decodeEventRow(c.tx.Bucket(bucketEvents).Get(seqKey(e.seq)))
+	if err != nil {
+		return nil, fmt.Errorf("outbox: event %d: %w", e.seq, err)
+	}
+	return h, nil
+}
+
+// older returns how many events, from the oldest on, were accepted at or before
+// the instant.
+func (c *scanning) older(at int64) (int, error) {
+	var err error
+	n := sort.Search(len(c.events), func(i int) bool {
+		// One that went may be anywhere: the next one that is there decides.
+		for _, e := range c.events[i:] {
+			h, e := c.get(e)
+			if e != nil {
+				err = e
+				return true
+			}
+			if h != nil {
+				return h.acceptedAt > at
+			}
+		}
+		return true
+	})
+	return n, err
+}
+
+func (c *scanning) run(limit int) (event.Scan, error) {
+	var out event.Scan
+	end := len(c.events)
+	for _, t := range [...]time.Time{c.after.AcceptedAt, c.f.To} {
+		if t.IsZero() {
+			continue
+		}
+		n, err := c.older(unixNano(t))
+		if err != nil {
+			return out, err
+		}
+		end = min(end, n)
+	}
+	instant, from := int64(0), 0 // the place in out.Refs where the instant begins
+	sortInstant := func() {
+		slices.SortFunc(out.Refs[from:], func(x, y event.Ref) int { return cmp.Compare(y.EventID, x.EventID) })
+		from = len(out.Refs)
+	}
+	looked := 0
+	for _, e := range slices.Backward(c.events[:end]) {
+		h, err := c.get(e)
+		if err != nil {
+			return event.Scan{}, err
+		}
+		if h == nil {
+			continue
+		}
+		if h.acceptedAt != instant {
+			sortInstant()
+			if len(out.Refs) >= limit && limit > 0 || looked >= MaxScan {
+				// No event id is empty: this is the last place of the instant.
+				out.Upto = event.Ref{AcceptedAt: fromNano(instant)}
+				return out, nil
+			}
+			instant = h.acceptedAt
+		}
+		looked++
+		at := fromNano(h.acceptedAt)
+		if !c.f.From.IsZero() && at.Before(c.f.From) {
+			break
+		}
+		ref := event.Ref{AcceptedAt: at, EventID: h.e.ID}
+		if !ref.After(c.after) || !c.f.MatchesEvent(&h.e, at) {
+			continue
+		}
+		ok, err := c.delivery(e)
+		if err != nil {
+			return event.Scan{}, err
+		}
+		if ok {
+			out.Refs = append(out.Refs, ref)
+		}
+	}
+	sortInstant()
+	out.Done = true
+	return out, nil
+}
+
+// delivery reports whether a delivery of the event fits the filter.
+func (c *scanning) delivery(e *eventRow) (bool, error) {
+	if c.unwritten == nil {
+		return true, nil
+	}
+	c.s.mu.Lock()
+	for _, r := range c.unwritten[e] {
+		if h := r.hot; r.flags&gone == 0 && h != nil && h.full && c.fits(r, &h.target) {
+			c.s.mu.Unlock()
+			return true, nil
+		}
+	}
+	c.s.mu.Unlock()
+	// The rows of an event follow it in the sequence.
+	rows := c.tx.Bucket(bucketDeliveries).Cursor()
+	for k, v := rows.Seek(seqKey(e.seq + 1)); len(k) == 8; k, v = rows.Next() {
+		d, err := decodeDelivery(v)
+		if err != nil {
+			return false, fmt.Errorf("outbox: delivery %d: %w", binary.BigEndian.Uint64(k), err)
+		}
+		if d.eventSeq != e.seq {
+			break
+		}
+		c.s.mu.Lock()
+		r := c.s.st.row(deliveryKey(d.id))
+		ok := r != nil && c.fits(r, &d.target)
+		c.s.mu.Unlock()
+		if ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (c *scanning) fits(r *row, t *Target) bool {
+	return c.f.MatchesDelivery(statuses[r.status], t.ProfileID, t.SubscriptionIDs)
+}
+
+// Backlog is how many deliveries are owed to the account.
+func (s *Store) Backlog(account string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.st.accounts[account]; a != nil {
+		return a.pending
+	}
+	return 0
+}
+
+// LaneBacklog is what is owed to one destination.
+type LaneBacklog struct {
+	LaneKey
+	Pending int
+	// Oldest is when the first of the lane was accepted; one that was replayed
+	// is behind all that were there at that time.
+	Oldest time.Time
+}
+
+// Lanes tells what is owed to each destination of an account, by destination;
+// of the first MaxLanes only.
+func (s *Store) Lanes(account string) ([]LaneBacklog, error) {
+	s.mu.Lock()
+	var out []LaneBacklog
+	var firsts []*row
+	if a := s.st.accounts[account]; a != nil {
+		lanes := make([]*lane, 0, len(a.lanes))
+		for l := range a.lanes {
+			lanes = append(lanes, l)
+		}
+		slices.SortFunc(lanes, func(x, y *lane) int {
+			return cmp.Or(cmp.Compare(x.key.Destination, y.key.Destination), cmp.Compare(x.key.Partition, y.key.Partition))
+		})
+		for _, l := range lanes[:min(len(lanes), MaxLanes)] {
+			out = append(out, LaneBacklog{LaneKey: l.key, Pending: l.all.live})
+			firsts = append(firsts, l.all.first())
+		}
+	}
+	sights := make([]sight, len(firsts))
+	for i, r := range firsts {
+		sights[i] = s.st.sight(r)
+	}
+	s.mu.Unlock()
+	if len(sights) == 0 {
+		return nil, nil
+	}
+	err := s.view(func(tx *bolt.Tx) error {
+		for i := range sights {
+			d, ok, err := sights[i].complete(tx)
+			if err != nil {
+				return err
+			}
+			if ok { // else it went meanwhile
+				out[i].Oldest = d.AcceptedAt
+			}
+		}
+		return nil
+	})
+	return out, err
+}
