@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,15 +16,17 @@ import (
 )
 
 const (
-	eventsPath = "/events/1/events"
-	typeNDJSON = "application/x-ndjson"
+	eventsPath     = "/events/1/events"
+	typeNDJSON     = "application/x-ndjson"
+	typeCloudEvent = "application/cloudevents+json"
+	typeCloudBatch = "application/cloudevents-batch+json"
 )
 
 func (s *Server) eventRoutes() []route {
 	return []route{
 		{
 			method: http.MethodPost, path: eventsPath, scope: model.ScopeEventsWrite, maxBody: s.o.Limits.EventBody,
-			media: []string{typeJSON, typeNDJSON}, frequent: true, handle: s.publishEvents,
+			media: []string{typeJSON, typeNDJSON, typeCloudEvent, typeCloudBatch}, checksMedia: true, frequent: true, handle: s.publishEvents,
 		},
 		{method: http.MethodGet, path: eventsPath + "/{eventId}", scope: model.ScopeEventsRead, handle: s.getEvent},
 	}
@@ -36,38 +39,91 @@ func (s *Server) events() (Events, error) {
 	return s.o.Events, nil
 }
 
+// submission is a request to publish, taken apart.
+type submission struct {
+	events []*event.Event
+	single bool // one event that is no item of a list
+	cloud  bool // CloudEvents
+}
+
 // publishEvents takes one event, an array or lines of them: all or none.
 func (s *Server) publishEvents(r *request) error {
 	plane, err := s.events()
 	if err != nil {
 		return err
 	}
-	b, err := r.body()
+	in, err := r.submission()
 	if err != nil {
 		return err
 	}
-	form := event.FormJSON
-	if t, _, err := mime.ParseMediaType(r.http.Header.Get("Content-Type")); err == nil && t == typeNDJSON {
-		form = event.FormNDJSON
-	}
-	es, err := event.Decode(b, form, event.Options{
-		Account: r.caller.account, ReceivedAt: s.o.Now().UTC(), MaxEventBytes: s.o.Limits.EventBytes, MaxEvents: s.o.Limits.BatchEvents,
-		Known: knownEvent, NewID: newEventID,
-	})
-	if err != nil {
-		return eventError(err)
-	}
-	single := form == event.FormJSON && bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte{'{'})
-	if err := s.checkOverrides(es, single); err != nil {
+	if err := s.checkOverrides(in.events, in.single); err != nil {
 		return err
 	}
 	ctx, cancel := r.writeCtx()
 	defer cancel()
-	receipts, err := plane.Publish(ctx, es)
+	receipts, err := plane.Publish(ctx, in.events)
 	if err != nil {
-		return publishError(err, single)
+		return in.publishError(err)
 	}
 	return r.json(http.StatusAccepted, receiptsOut{Events: listOf(receipts)})
+}
+
+// submission reads the body in the form that the headers tell.
+func (r *request) submission() (submission, error) {
+	media := r.http.Header.Get("Content-Type")
+	t, _, err := mime.ParseMediaType(media)
+	if err != nil {
+		t = ""
+	}
+	o := event.Options{
+		Account: r.caller.account, ReceivedAt: r.s.o.Now().UTC(), MaxEventBytes: r.s.o.Limits.EventBytes, MaxEvents: r.s.o.Limits.BatchEvents,
+		Known: knownEvent, NewID: newEventID,
+	}
+	var form event.Form
+	in := submission{}
+	switch {
+	case t == typeCloudEvent:
+		form, in.single, in.cloud = event.FormCloudEvent, true, true
+	case t == typeCloudBatch:
+		form, in.cloud = event.FormCloudBatch, true
+	case event.Binary(r.http.Header):
+		return r.binarySubmission(media, o)
+	case t == typeNDJSON:
+		form = event.FormNDJSON
+	case t == typeJSON || r.http.ContentLength == 0: // an empty body is complained about as such
+		form = event.FormJSON
+	default:
+		return submission{}, r.badMedia()
+	}
+	b, err := r.body()
+	if err != nil {
+		return submission{}, err
+	}
+	if form == event.FormJSON {
+		in.single = bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte{'{'})
+	}
+	in.events, err = event.Decode(b, form, o)
+	if err != nil {
+		return submission{}, eventError(err)
+	}
+	return in, nil
+}
+
+// binarySubmission reads a CloudEvent whose attributes are headers. The
+// Content-Type is that of its data then.
+func (r *request) binarySubmission(media string, o event.Options) (submission, error) {
+	if media != "" && (!event.JSONMedia(media) || strings.HasPrefix(strings.ToLower(media), "application/cloudevents")) {
+		return submission{}, model.Errorf(codeMediaType, "the Content-Type of a CloudEvent in binary mode must be application/json or end in +json")
+	}
+	b, err := r.body()
+	if err != nil {
+		return submission{}, err
+	}
+	es, err := event.DecodeBinary(r.http.Header, b, o)
+	if err != nil {
+		return submission{}, eventError(err)
+	}
+	return submission{events: es, single: true, cloud: true}, nil
 }
 
 func knownEvent(channel, name string) event.Knowledge {
@@ -75,6 +131,8 @@ func knownEvent(channel, name string) event.Knowledge {
 	switch {
 	case !ok:
 		return event.UnknownChannel
+	case c.Reserved:
+		return event.ReservedChannel
 	case !c.Has(name):
 		return event.UnknownEvent
 	}
@@ -92,10 +150,19 @@ func eventError(err error) error {
 	switch {
 	case !ok:
 		return err
-	case e.Pointer == "":
-		return model.Errorf(model.CodeInvalid, "%s", e.Error())
+	case e.TooLarge && e.Pointer == "":
+		return model.Errorf(model.CodeTooLarge, "%s", e.Error())
+	case e.TooLarge:
+		return &model.Error{Code: model.CodeTooLarge, Field: e.Pointer, Message: e.Reason}
 	}
-	return model.Invalid(e.Pointer, "%s", e.Reason)
+	code := model.CodeInvalid
+	if e.TooLarge {
+		code = model.CodeTooLarge
+	}
+	if e.Pointer == "" {
+		return model.Errorf(code, "%s", e.Error())
+	}
+	return &model.Error{Code: code, Field: e.Pointer, Message: e.Reason}
 }
 
 // checkOverrides asks the policy about the URLs that came with the events. The
@@ -124,19 +191,30 @@ func (s *Server) checkOverrides(es []*event.Event, single bool) error {
 	return nil
 }
 
-// publishError makes the pointer of a refusal fit the form of the body: one
-// object has no position.
-func publishError(err error, single bool) error {
+// publishError makes the pointers of a refusal fit the form of the body: one
+// event has no position, and a CloudEvent calls its id another name.
+func (in submission) publishError(err error) error {
 	e, ok := errors.AsType[*model.Error](err)
-	if !ok || !single {
+	if !ok || !in.single && !in.cloud {
 		return err
 	}
-	if rest, cut := strings.CutPrefix(e.Field, "/0/"); cut {
-		c := *e
-		c.Field = "/" + rest
-		return &c
+	c := *e
+	c.Field = in.pointer(c.Field)
+	c.Fields = slices.Clone(c.Fields)
+	for i := range c.Fields {
+		c.Fields[i].Field = in.pointer(c.Fields[i].Field)
 	}
-	return err
+	return &c
+}
+
+func (in submission) pointer(p string) string {
+	if rest, cut := strings.CutPrefix(p, "/0/"); cut && in.single {
+		p = "/" + rest
+	}
+	if head, cut := strings.CutSuffix(p, "/eventId"); cut && in.cloud {
+		p = head + "/id"
+	}
+	return p
 }
 
 // getEvent shows an event with its deliveries and their attempts.

@@ -118,6 +118,7 @@ func TestPublish_pointers(t *testing.T) {
 	}
 	with := func(member string) string { return strings.Replace(least, `{`, `{`+member+`,`, 1) }
 	for name, tt := range map[string]struct{ event, pointer, text string }{
+		"reserved channel":  {strings.NewReplacer("SMS", "BELFRY", "DELIVERY", "delivery.dead").Replace(least), "/channel", "is reserved for what belfry itself tells"},
 		"unknown member":    {with(`"colour":"` + canary + `"`), "/colour", "is not a member of an event"},
 		"another case":      {with(`"EventId":"x"`), "/EventId", "is not a member of an event"},
 		"below":             {with(`"webhook":{"retries":1}`), "/webhook/retries", "is not a member of an event"},
@@ -129,7 +130,7 @@ func TestPublish_pointers(t *testing.T) {
 		"given twice":       {with(`"channel":"SMS"`), "/channel", "is given twice"},
 		"time":              {with(`"occurredAt":"yesterday"`), "/occurredAt", "must be a time"},
 		"url":               {with(`"webhook":{"url":"ftp://x"}`), "/webhook/url", "must be an absolute http or https URL"},
-		"form":              {with(`"webhook":{"contentType":"application/xml"}`), "/webhook/contentType", "must be application/json"},
+		"form":              {with(`"webhook":{"contentType":"text/xml"}`), "/webhook/contentType", "must be application/json or application/xml"},
 		"one level more":    {nested(event.MaxJSONDepth + 1), "", "is nested deeper than 32 levels"},
 	} {
 		for form, at := range map[string]string{"one": "", "array": "/1", "lines": "/1"} {
@@ -184,10 +185,10 @@ func TestPublish_limits(t *testing.T) {
 		}
 	}
 	h.publish(t, typeJSON, sized(200), 202)
-	if p, _ := refusal(t, h.publish(t, typeJSON, sized(201), 400)); p.Detail != "the body is larger than the limit of 200 bytes for one event" {
+	if p, _ := refusal(t, h.publish(t, typeJSON, sized(201), 413)); p.Code != model.CodeTooLarge || p.Detail != "the body is larger than the limit of 200 bytes for one event" {
 		t.Errorf("an event one byte too large: %+v", p)
 	}
-	if _, at := refusal(t, h.publish(t, typeJSON, "["+sized(200)+","+sized(201)+"]", 400)); at["/1"] == "" {
+	if _, at := refusal(t, h.publish(t, typeJSON, "["+sized(200)+","+sized(201)+"]", 413)); at["/1"] == "" {
 		t.Errorf("an event one byte too large in an array: %v", at)
 	}
 	n := len(plane.events)
@@ -219,9 +220,9 @@ func TestLimits_batchEvents(t *testing.T) {
 func TestPublish_mediaTypes(t *testing.T) {
 	t.Parallel()
 	h, plane := eventsHarness(t)
-	for _, media := range []string{"text/plain", "application/cloudevents+json", "application/x-www-form-urlencoded", "json", ""} {
+	for _, media := range []string{"text/plain", "application/cloudevents+xml", "application/vnd.acme+json", "application/x-www-form-urlencoded", "json", ""} {
 		p, _ := refusal(t, h.publish(t, media, least, 415))
-		if p.Code != codeMediaType || p.Detail != "the Content-Type must be application/json or application/x-ndjson" {
+		if p.Code != codeMediaType || p.Detail != "the Content-Type must be application/json or application/x-ndjson or application/cloudevents+json or application/cloudevents-batch+json" {
 			t.Errorf("%q: %+v", media, p)
 		}
 	}

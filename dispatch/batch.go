@@ -21,17 +21,19 @@ const webhookIDPrefix = "bat_"
 type request struct {
 	deliveries []outbox.Delivery
 	webhookID  string
+	permit     func() bool // asked right before it is written; nil: it may be
 }
 
 // takeBatch removes the next request from a lane's queue: what was sent
 // together before goes together again; otherwise the head of the queue and
-// whatever of its family is queued with it, up to limit deliveries.
+// whatever of its family is queued with it, up to limit deliveries and maxBytes
+// of body. inOrder: only what follows the head without a gap.
 //
 // INV dispatch-4: a retry has the members and the webhook-id of its first
 // attempt; where a member is missing (it is still in flight from before its
 // partition went away and came back, or was dropped), the rest goes under
 // another id. A receiver may rely on an id to stand for the same body.
-func takeBatch(queue []outbox.Delivery, limit int) (request, []outbox.Delivery) {
+func takeBatch(queue []outbox.Delivery, limit, maxBytes int, inOrder bool) (request, []outbox.Delivery) {
 	head := &queue[0]
 	if !model.Batches(head.Event.Channel, head.Event.Name) {
 		return request{deliveries: queue[:1:1], webhookID: newWebhookID(queue[:1])}, queue[1:]
@@ -44,13 +46,13 @@ func takeBatch(queue []outbox.Delivery, limit int) (request, []outbox.Delivery) 
 		case head.WebhookID != "":
 			return true
 		}
-		return n < limit && size+1+len(d.Event.Payload) <= MaxBatchBytes && sameFamily(head, d)
+		return n < limit && size+1+len(d.Event.Payload) <= maxBytes && sameFamily(head, d)
 	}
 	rest := make([]outbox.Delivery, 0, len(queue)-1)
 	q := request{deliveries: []outbox.Delivery{*head}}
 	for i := 1; i < len(queue); i++ {
 		d := &queue[i]
-		if with(d, len(q.deliveries)) {
+		if (!inOrder || len(rest) == 0) && with(d, len(q.deliveries)) {
 			q.deliveries = append(q.deliveries, *d)
 			size += 1 + len(d.Event.Payload)
 		} else {
@@ -59,6 +61,31 @@ func takeBatch(queue []outbox.Delivery, limit int) (request, []outbox.Delivery) 
 	}
 	q.webhookID = newWebhookID(q.deliveries)
 	return q, rest
+}
+
+// groupBytes is the least size of the body of a request that begins with the
+// delivery at i: with everything that was sent together with it before.
+func groupBytes(queue []outbox.Delivery, i int) int {
+	head := &queue[i]
+	n := bodyOverhead + len(head.Event.Payload)
+	if head.WebhookID == "" || !model.Batches(head.Event.Channel, head.Event.Name) {
+		return n
+	}
+	for j := range queue {
+		if j != i && queue[j].WebhookID == head.WebhookID {
+			n += 1 + len(queue[j].Event.Payload)
+		}
+	}
+	return n
+}
+
+// size is about how many bytes the body has.
+func (q *request) size() int {
+	n := bodyOverhead
+	for i := range q.deliveries {
+		n += 1 + len(q.deliveries[i].Event.Payload)
+	}
+	return n
 }
 
 func sameFamily(a, b *outbox.Delivery) bool {

@@ -4,7 +4,7 @@ import "time"
 
 // Failure is what ended a delivery without success.
 type Failure struct {
-	Outcome    string `json:"outcome"`              // a webhook.Class, or "expired": it became older than maxAge
+	Outcome    string `json:"outcome"`              // a webhook.Class, or "expired": it waited too long without a last attempt
 	StatusCode int    `json:"statusCode,omitempty"` // of the last answer; 0: none
 	Error      string `json:"error,omitempty"`      // never holds a secret
 }

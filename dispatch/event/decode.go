@@ -2,13 +2,10 @@ package event
 
 import (
 	"bytes"
-	"encoding/json"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -19,15 +16,23 @@ type Form int
 const (
 	FormJSON   Form = iota // one object or an array of objects
 	FormNDJSON             // one object per line
+	// FormCloudEvent is one CloudEvent and FormCloudBatch an array of them, in
+	// the JSON format of CloudEvents 1.0. The binary mode has DecodeBinary.
+	FormCloudEvent
+	FormCloudBatch
 )
 
 // Error says what is wrong with a body and where. It never repeats a value of
 // the request.
 type Error struct {
 	// Pointer is a JSON pointer into the body; empty for the body as a
-	// whole. For NDJSON its first part is the number of the event, from 0.
+	// whole. For NDJSON its first part is the number of the event, from 0. In
+	// the binary mode of CloudEvents its part is the attribute: /type is the
+	// header ce-type, /data the body.
 	Pointer string
 	Reason  string
+	// TooLarge: one event is larger than the limit. Nothing else is wrong so far.
+	TooLarge bool
 }
 
 // Error gives pointer and reason.
@@ -46,6 +51,7 @@ const (
 	KnownEvent Knowledge = iota
 	UnknownChannel
 	UnknownEvent
+	ReservedChannel // nobody can publish to it
 )
 
 // Options says what Decode fills in and checks against. Known and NewID must
@@ -63,15 +69,14 @@ type Options struct {
 	NewID func() string
 }
 
-// ContentTypeJSON is the only form of deliveries so far.
-const ContentTypeJSON = "application/json"
+// The forms of deliveries.
+const (
+	ContentTypeJSON = "application/json"
+	ContentTypeXML  = "application/xml" // of the events that have an XML form
+)
 
-// Decode reads the events of one body, in their order, or says what is wrong
-// with the first bad one: an *Error. The events hold no memory of body. The
-// caller bounds the body's size.
-//
-// INV event-3: all events or none.
-func Decode(body []byte, form Form, o Options) ([]*Event, error) {
+// fill puts the defaults in place and keeps to the hard bound.
+func (o *Options) fill() {
 	if o.MaxEventBytes <= 0 {
 		o.MaxEventBytes = DefaultMaxEventBytes
 	}
@@ -79,10 +84,23 @@ func Decode(body []byte, form Form, o Options) ([]*Event, error) {
 	if o.MaxEvents <= 0 {
 		o.MaxEvents = MaxBatchEvents
 	}
+}
+
+// Decode reads the events of one body, in their order, or says what is wrong
+// with the first bad one: an *Error. The events hold no memory of body. The
+// caller bounds the body's size.
+//
+// INV event-3: all events or none.
+func Decode(body []byte, form Form, o Options) ([]*Event, error) {
+	o.fill()
 	if !utf8.Valid(body) {
 		return nil, &Error{Reason: "is not valid UTF-8"}
 	}
 	d := decoder{scanner: scanner{b: body}, o: o}
+	d.read = d.event
+	if form == FormCloudEvent || form == FormCloudBatch {
+		d.read = d.cloudEvent
+	}
 	d.space()
 	if d.i == len(body) {
 		return nil, &Error{Reason: "is empty; it must hold at least one event"}
@@ -91,6 +109,10 @@ func Decode(body []byte, form Form, o Options) ([]*Event, error) {
 	switch {
 	case form == FormNDJSON:
 		err = d.lines()
+	case form == FormCloudBatch && d.peek() != '[':
+		err = &Error{Reason: "must be an array of CloudEvents"}
+	case form == FormCloudEvent && d.peek() != '{':
+		err = &Error{Reason: "must be one CloudEvent, an object"}
 	case d.peek() == '[':
 		err = d.array()
 	default:
@@ -109,6 +131,7 @@ func Decode(body []byte, form Form, o Options) ([]*Event, error) {
 type decoder struct {
 	scanner
 	o      Options
+	read   func(raw []byte, at string) (*Event, *Error)
 	events []*Event
 }
 
@@ -189,14 +212,18 @@ func (d *decoder) one(at string) *Error {
 	case scanOK:
 	}
 	if d.i-start > d.o.MaxEventBytes {
-		return &Error{Pointer: at, Reason: "is larger than the limit of " + strconv.Itoa(d.o.MaxEventBytes) + " bytes for one event"}
+		return tooLarge(at, d.o.MaxEventBytes)
 	}
-	e, err := d.event(d.b[start:d.i], at)
+	e, err := d.read(d.b[start:d.i], at)
 	if err != nil {
 		return err
 	}
 	d.events = append(d.events, e)
 	return nil
+}
+
+func tooLarge(at string, limit int) *Error {
+	return &Error{Pointer: at, Reason: "is larger than the limit of " + strconv.Itoa(limit) + " bytes for one event", TooLarge: true}
 }
 
 // members calls take for each member of a checked object, in order, and
@@ -308,9 +335,10 @@ func (e *Event) textMember(name string) *string {
 	}
 }
 
+const absent = "must not be null, empty or absent"
+
 // complete checks what only the whole event shows.
 func (d *decoder) complete(e *Event, at string) *Error {
-	const absent = "must not be null, empty or absent"
 	switch {
 	case e.Channel == "":
 		return &Error{Pointer: at + "/channel", Reason: absent}
@@ -324,168 +352,9 @@ func (d *decoder) complete(e *Event, at string) *Error {
 		return &Error{Pointer: at + "/channel", Reason: "is not a channel of the catalogue"}
 	case UnknownEvent:
 		return &Error{Pointer: at + "/event", Reason: "is not an event of this channel"}
+	case ReservedChannel:
+		return &Error{Pointer: at + "/channel", Reason: "is reserved for what belfry itself tells"}
 	case KnownEvent:
 	}
 	return nil
-}
-
-func textOf(dst *string, v []byte, where string) *Error {
-	if isNull(v) {
-		return nil
-	}
-	if v[0] != '"' {
-		return &Error{Pointer: where, Reason: "must be a string"}
-	}
-	s := unquote(v)
-	if utf8.RuneCountInString(s) > MaxFieldLength {
-		return &Error{Pointer: where, Reason: "must be at most " + strconv.Itoa(MaxFieldLength) + " characters long"}
-	}
-	if strings.ContainsFunc(s, unicode.IsControl) {
-		return &Error{Pointer: where, Reason: "must not contain control characters"}
-	}
-	*dst = s
-	return nil
-}
-
-// CheckID says what is wrong with an eventId, or "".
-func CheckID(id string) string {
-	switch {
-	case id == "":
-		return "must not be empty; leave it out to have one made"
-	case len(id) > MaxIDLength:
-		return "must be at most " + strconv.Itoa(MaxIDLength) + " bytes long"
-	case id == "." || id == "..":
-		return "must not be . or .."
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return "may hold printable characters only"
-	}
-	return ""
-}
-
-func (e *Event) takeID(v []byte, where string) *Error {
-	if isNull(v) {
-		return nil
-	}
-	if v[0] != '"' {
-		return &Error{Pointer: where, Reason: "must be a string"}
-	}
-	id := unquote(v)
-	if msg := CheckID(id); msg != "" {
-		return &Error{Pointer: where, Reason: msg}
-	}
-	e.ID, e.GivenID = id, true
-	return nil
-}
-
-func timeOf(dst *time.Time, v []byte, where string) *Error {
-	if isNull(v) {
-		return nil
-	}
-	var t time.Time
-	if v[0] != '"' || t.UnmarshalText([]byte(unquote(v))) != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
-		return &Error{Pointer: where, Reason: "must be a time such as 2026-01-31T12:00:00Z (RFC 3339)"}
-	}
-	*dst = t.UTC()
-	return nil
-}
-
-func (e *Event) takePayload(v []byte, where string) *Error {
-	if isNull(v) {
-		return nil // complete names it
-	}
-	if v[0] != '{' {
-		return &Error{Pointer: where, Reason: "must be an object"}
-	}
-	var b bytes.Buffer
-	b.Grow(len(v))
-	_ = json.Compact(&b, v) // checked by skip: cannot fail
-	e.Payload = b.Bytes()
-	return nil
-}
-
-func (e *Event) takeWebhook(v []byte, where string) *Error {
-	if isNull(v) {
-		return nil
-	}
-	if v[0] != '{' {
-		return &Error{Pointer: where, Reason: "must be an object"}
-	}
-	var w Webhook
-	err := members(v, where, func(name string, v []byte) (bool, *Error) {
-		at := where + "/" + name
-		switch name {
-		case "url":
-			return true, urlOf(&w.URL, v, at)
-		case "contentType":
-			if err := textOf(&w.ContentType, v, at); err != nil {
-				return true, err
-			}
-			if w.ContentType != "" && w.ContentType != ContentTypeJSON {
-				return true, &Error{Pointer: at, Reason: "must be " + ContentTypeJSON + "; other forms are not delivered yet"}
-			}
-			return true, nil
-		case "notify":
-			if isNull(v) {
-				return true, nil
-			}
-			if v[0] != 't' && v[0] != 'f' {
-				return true, &Error{Pointer: at, Reason: "must be true or false"}
-			}
-			notify := v[0] == 't'
-			w.Notify = &notify
-			return true, nil
-		default:
-			return false, nil
-		}
-	})
-	if err != nil {
-		return err
-	}
-	e.Webhook = &w
-	return nil
-}
-
-func urlOf(dst *string, v []byte, where string) *Error {
-	if isNull(v) {
-		return nil
-	}
-	if v[0] != '"' {
-		return &Error{Pointer: where, Reason: "must be a string"}
-	}
-	s := unquote(v)
-	if s == "" {
-		return nil
-	}
-	if msg := CheckURL(s); msg != "" {
-		return &Error{Pointer: where, Reason: msg}
-	}
-	*dst = s
-	return nil
-}
-
-// CheckURL says what is wrong with the shape of a webhook URL, or "". Whether
-// its address may be dialled is decided where the dial happens.
-func CheckURL(s string) string {
-	if len(s) > MaxURLLength {
-		return "must be at most " + strconv.Itoa(MaxURLLength) + " bytes long"
-	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' || unicode.IsControl(r) }) {
-		return "must not contain spaces, control characters or backslashes"
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "must be an absolute http or https URL"
-	}
-	if u.User != nil {
-		return "must not contain a user name or password; use a security setting"
-	}
-	if strings.ContainsRune(s, '#') {
-		return "must not contain a fragment"
-	}
-	if p := u.Port(); p != "" {
-		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
-			return "must have a port between 1 and 65535"
-		}
-	}
-	return ""
 }

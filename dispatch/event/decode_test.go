@@ -17,6 +17,8 @@ func options() Options {
 		Account: "acme", ReceivedAt: time.Unix(1, 0),
 		Known: func(channel, event string) Knowledge {
 			switch {
+			case channel == "BELFRY":
+				return ReservedChannel
 			case channel != "SMS":
 				return UnknownChannel
 			case event != "DELIVERY":
@@ -67,6 +69,7 @@ func TestDecode_forms(t *testing.T) {
 		{"array", FormJSON, "[" + least + " , " + given("b") + "\n]", []string{"made-1", "b"}},
 		{"the same id twice", FormJSON, "[" + given("b") + "," + given("b") + "]", []string{"b", "b"}},
 		{"lines", FormNDJSON, least + "\n" + given("b") + "\r\n\n" + least, []string{"made-1", "b", "made-2"}},
+		{"XML", FormJSON, with(`"webhook":{"contentType":"application/xml; charset=utf-8"}`), []string{"made-1"}},
 		{"nulls are absent", FormJSON, with(`"eventId":null,"user":null,"webhook":null,"occurredAt":null`), []string{"made-1"}},
 	}
 	for _, tt := range tests {
@@ -141,7 +144,9 @@ func TestDecode_refuses(t *testing.T) {
 		{"time: number", FormJSON, with(`"occurredAt":1700000000`), "/occurredAt", "RFC 3339"},
 		{"webhook: text", FormJSON, with(`"webhook":"canary"`), "/webhook", "must be an object"},
 		{"webhook: notify", FormJSON, with(`"webhook":{"notify":"canary"}`), "/webhook/notify", "true or false"},
-		{"webhook: xml", FormJSON, with(`"webhook":{"contentType":"application/xml"}`), "/webhook/contentType", "application/json"},
+		{"webhook: form", FormJSON, with(`"webhook":{"contentType":"text/canary"}`), "/webhook/contentType", "must be application/json or application/xml"},
+		{"webhook: parameters", FormJSON, with(`"webhook":{"contentType":"application/xml; canary"}`), "/webhook/contentType", "must be application/json or application/xml"},
+		{"reserved", FormJSON, `{"channel":"BELFRY","event":"canary","payload":{}}`, "/channel", "reserved for what belfry itself tells"},
 		{"webhook: scheme", FormJSON, with(`"webhook":{"url":"ftp://canary"}`), "/webhook/url", "http or https"},
 		{"webhook: relative", FormJSON, with(`"webhook":{"url":"/canary"}`), "/webhook/url", "absolute"},
 		{"webhook: user", FormJSON, with(`"webhook":{"url":"https://u:canary@a.example/"}`), "/webhook/url", "password"},
@@ -206,6 +211,8 @@ func TestDecode_limits(t *testing.T) {
 			t.Errorf("%s: taken", tt.name)
 		case refused && e.Pointer != tt.pointer:
 			t.Errorf("%s: %v, want it at %q", tt.name, err, tt.pointer)
+		case refused && e.TooLarge != strings.HasPrefix(tt.name, "event above"):
+			t.Errorf("%s: too large: %v", tt.name, e.TooLarge)
 		}
 	}
 	o := options()

@@ -2,7 +2,8 @@
 // services post, its receipt, and the view of its deliveries and attempts.
 //
 // It is a leaf: it imports the standard library only. It decodes and checks
-// what comes in (see Decode) and knows nothing of storage, matching or HTTP.
+// what comes in (see Decode), and of HTTP it knows what the headers of a
+// CloudEvent say, and nothing of storage and matching.
 package event
 
 import (

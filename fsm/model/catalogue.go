@@ -11,14 +11,22 @@ type Channel struct {
 	// FormatAware channels also take {event, format} objects in a
 	// subscription's event list.
 	FormatAware bool
+	// Reserved channels carry what belfry itself tells. Anybody may subscribe to
+	// them; nobody can publish to them.
+	Reserved bool
 	// Events holds the event names in alphabetical order.
 	Events []string
 }
 
+// channelBelfry is the reserved channel. Its events have names of another
+// form, so that they cannot be taken for events of the contract.
+const channelBelfry = "BELFRY"
+
 // catalogue is the superset of the public generations of the contract: the
 // newest 22 channels, KAKAO_CHINGU and VKONTAKTE of the older ones, and
-// FACEBOOK's two MARKETING_* names. Channels and events are in alphabetical
-// order, which the tests check because lookups rely on it.
+// FACEBOOK's two MARKETING_* names; and BELFRY, an addition of ours. Channels
+// and events are in alphabetical order, which the tests check because lookups
+// rely on it.
 var catalogue = buildCatalogue([]struct {
 	name        string
 	formatAware bool
@@ -26,6 +34,7 @@ var catalogue = buildCatalogue([]struct {
 }{
 	{"AGENT_OS", false, `CONVERSATION_ASSIGNMENT_UPDATED CONVERSATION_CREATED CONVERSATION_MESSAGE_DELETED CONVERSATION_MESSAGE_RECEIVED CONVERSATION_MESSAGE_UPDATED CONVERSATION_STATUS_UPDATED`},
 	{"APPLE_MESSAGES_FOR_BUSINESS", true, `DELIVERY INBOUND_MESSAGE`},
+	{channelBelfry, false, `certificate.expiring delivery.dead destination.failing destination.recovered profile.disabled`},
 	{"BLOCKLIST", true, `BLOCK UNBLOCK`},
 	{"CUSTOMER_ENGAGEMENT", false, `CONVERSATION_ASSIGNMENT_UPDATED CONVERSATION_CREATED CONVERSATION_MESSAGE_DELETED CONVERSATION_MESSAGE_RECEIVED CONVERSATION_MESSAGE_UPDATED CONVERSATION_STATUS_UPDATED`},
 	{"EMAIL", false, `CLICK COMPLAINT DELIVERY HIGH_BOUNCE_RATE_BLOCKED HIGH_BOUNCE_RATE_WARNING LATE_BOUNCE OPEN UNSUBSCRIBE`},
@@ -56,6 +65,7 @@ var catalogue = buildCatalogue([]struct {
 // batching.
 var flat = map[string]string{
 	"AGENT_OS":            "*",
+	channelBelfry:         "*",
 	"CUSTOMER_ENGAGEMENT": "*",
 	"EMAIL":               "*",
 	"FACEBOOK":            "CLICK",
@@ -85,7 +95,7 @@ func buildCatalogue(rows []struct {
 ) []Channel {
 	cs := make([]Channel, len(rows))
 	for i, r := range rows {
-		cs[i] = Channel{Name: r.name, FormatAware: r.formatAware, Events: strings.Fields(r.events)}
+		cs[i] = Channel{Name: r.name, FormatAware: r.formatAware, Reserved: r.name == channelBelfry, Events: strings.Fields(r.events)}
 	}
 	return cs
 }

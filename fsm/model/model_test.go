@@ -13,8 +13,8 @@ import (
 
 func TestCatalogue_isSortedAndComplete(t *testing.T) {
 	t.Parallel()
-	if n := len(Channels()); n != 24 {
-		t.Errorf("the catalogue has %d channels, want 24", n)
+	if n := len(Channels()); n != 25 {
+		t.Errorf("the catalogue has %d channels, want 25", n)
 	}
 	if !slices.IsSortedFunc(Channels(), func(a, b Channel) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Error("channels are not in alphabetical order: ChannelByName relies on it")
@@ -33,12 +33,18 @@ func TestCatalogue_isSortedAndComplete(t *testing.T) {
 			t.Errorf("ChannelByName(%s) = %v, %v", c.Name, got.Name, ok)
 		}
 	}
-	if total != 166 {
-		t.Errorf("the catalogue has %d events, want 166", total)
+	if total != 171 {
+		t.Errorf("the catalogue has %d events, want 171", total)
 	}
 	for _, name := range []string{"", "sms", "SMS ", "TELEX"} {
 		if _, ok := ChannelByName(name); ok {
 			t.Errorf("ChannelByName(%q) found a channel", name)
+		}
+	}
+	// Only our own channel is reserved.
+	for _, c := range Channels() {
+		if c.Reserved != (c.Name == "BELFRY") {
+			t.Errorf("%s: reserved is %v", c.Name, c.Reserved)
 		}
 	}
 	// The format-aware ones of the contract, section 1.7.
@@ -63,6 +69,7 @@ func TestBatches(t *testing.T) {
 		"VOICE_VIDEO/DELIVERY": true, "VOICE_VIDEO/CALL_RECEIVED": false,
 		"RCS/CAP_CHECK": false, "RCS/SUGGESTION": true, "BLOCKLIST/BLOCK": true, "REGISTRATION/BRAND_STATUS_UPDATE": true,
 		"MOBILE_IDENTITY/SILENT_VERIFICATION": false, "AGENT_OS/CONVERSATION_CREATED": false, "FACEBOOK/CONSENT_UPDATE": true,
+		"BELFRY/delivery.dead": false,
 	} {
 		channel, event, _ := strings.Cut(name, "/")
 		if got := Batches(channel, event); got != want {

@@ -2,14 +2,12 @@ package demo
 
 import (
 	"bytes"
-	"embed"
 	"encoding/json"
 	"fmt"
 	"slices"
-)
 
-//go:embed samples/*.json
-var sampleFiles embed.FS
+	"example.com/belfry/dispatch/event/sample"
+)
 
 // Sample is one event of the demo, as it is posted.
 type Sample struct {
@@ -24,43 +22,15 @@ type Sample struct {
 
 // Samples returns the events of the demo in alphabetical order of their files.
 func Samples() ([]Sample, error) {
-	const dir = "samples"
-	entries, err := sampleFiles.ReadDir(dir)
+	es, err := sample.Events()
 	if err != nil {
 		return nil, err
 	}
-	var out []Sample
-	for _, e := range entries {
-		b, err := sampleFiles.ReadFile(dir + "/" + e.Name())
-		if err != nil {
-			return nil, err
-		}
-		s, err := parseSample(e.Name(), b)
-		if err != nil {
-			return nil, fmt.Errorf("sample %s: %w", e.Name(), err)
-		}
-		out = append(out, s)
+	out := make([]Sample, len(es))
+	for i, e := range es {
+		out[i] = Sample{Name: e.Name, Channel: e.Channel, Event: e.Event, body: e.Body, payload: string(e.Payload)}
 	}
 	return out, nil
-}
-
-func parseSample(file string, b []byte) (Sample, error) {
-	var e struct {
-		Channel, Event string
-		Payload        json.RawMessage
-	}
-	if err := json.Unmarshal(b, &e); err != nil {
-		return Sample{}, err
-	}
-	body, err := compact(b)
-	if err != nil {
-		return Sample{}, err
-	}
-	payload, err := compact(e.Payload)
-	if err != nil {
-		return Sample{}, err
-	}
-	return Sample{Name: file[:len(file)-len(".json")], Channel: e.Channel, Event: e.Event, body: body, payload: string(payload)}, nil
 }
 
 // withID is the body of the event under an id.

@@ -3,7 +3,6 @@ package demo
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -156,7 +155,7 @@ func TestSamples_valid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("samples/*")
+	files, err := filepath.Glob("../../../dispatch/event/sample/files/*")
 	if err != nil || len(files) != len(ss) {
 		t.Fatalf("%d samples of %d files, %v", len(ss), len(files), err)
 	}
@@ -212,10 +211,11 @@ func TestSamples_valid(t *testing.T) {
 // The check above finds faults: each change of a good sample is noticed.
 func TestFamily_findsFaults(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile("samples/sms-delivery.json")
+	ss, err := Samples()
 	if err != nil {
 		t.Fatal(err)
 	}
+	i := slices.IndexFunc(ss, func(s Sample) bool { return s.Name == "sms-delivery" })
 	changes := map[string]func(map[string]any){
 		"missing":       func(p map[string]any) { delete(p, "messageId") },
 		"wrapped":       func(p map[string]any) { p["results"] = []any{} },
@@ -226,12 +226,12 @@ func TestFamily_findsFaults(t *testing.T) {
 		"nested member": func(p map[string]any) { p["platform"].(map[string]any)["x"] = 1.0 },
 	}
 	for name, change := range changes {
-		var e struct{ Payload map[string]any }
-		if err := json.Unmarshal(b, &e); err != nil {
+		var payload map[string]any
+		if err := json.Unmarshal([]byte(ss[i].payload), &payload); err != nil {
 			t.Fatal(err)
 		}
-		change(e.Payload)
-		if len(families["SMS DELIVERY"].check(e.Payload, "payload")) == 0 {
+		change(payload)
+		if len(families["SMS DELIVERY"].check(payload, "payload")) == 0 {
 			t.Errorf("%s: not noticed", name)
 		}
 	}
