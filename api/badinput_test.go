@@ -96,8 +96,8 @@ func TestBadInput_everyWritingOperation(t *testing.T) {
 			url := samples()[r.method+" "+r.path].url
 			before := h.config.changes()
 			for name, body := range bodies {
-				if r.path == "/cluster/1/leader/transfer" && name == "empty" {
-					continue // the only body that may be absent
+				if samples()[r.method+" "+r.path].body == "{}" && name == "empty" {
+					continue // nothing is asked for, so that the body may be absent
 				}
 				refusedBody(t, &r, name, h.sendBody(t, &r, url, typeJSON, strings.NewReader(body), int64(len(body))), model.CodeInvalid)
 			}

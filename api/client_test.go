@@ -80,6 +80,7 @@ func TestClient_everyMethod(t *testing.T) {
 	clientConfig(t, c, m)
 	clientAccounts(t, c, m)
 	clientNode(t, c, m)
+	clientWatch(t, c, m)
 	for f := range reflect.TypeFor[*client.Client]().Methods() {
 		if !m[f.Name] {
 			t.Errorf("%s is not tried", f.Name)
@@ -267,6 +268,59 @@ func clientNode(t *testing.T, c *client.Client, m tried) {
 	m.ok(t, "Do", c.Do(ctx, http.MethodGet, "/accounts/1/accounts?size=1", nil, &page))
 	c.CloseIdle()
 	m["CloseIdle"] = true
+}
+
+func clientWatch(t *testing.T, c *client.Client, m tried) {
+	t.Helper()
+	ctx, at := t.Context(), time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	all := event.Filter{Channel: "SMS", Name: "DELIVERY", Resource: "r", ApplicationID: "a", EntityID: "e", Status: event.StatusDead, ProfileID: "p", SubscriptionID: "s", From: at, To: at.Add(time.Hour)}
+	if l := answerOf[client.EventList](t, m, "SearchEvents")(c.SearchEvents(ctx, all, client.Part{Limit: 1, Cursor: writeCursor(cursorEvents, at, "e")})); len(l.Events) != 1 || l.Events[0].ID != "e1" {
+		t.Errorf("SearchEvents: %+v", l)
+	}
+	dead := event.DeadFilter{ProfileID: "p", Channel: "SMS", Name: "CLICK", EventID: "e/1", From: at}
+	if l := answerOf[client.DeadLetterList](t, m, "DeadLetters")(c.DeadLetters(ctx, dead, client.Part{})); len(l.DeadLetters) != 1 || len(l.DeadLetters[0].Event.Payload) > 0 {
+		t.Errorf("DeadLetters: %+v", l)
+	}
+	if d := answerOf[client.DeadLetter](t, m, "DeadLetter")(c.DeadLetter(ctx, "d1")); d.Event.ID != "e1" || d.Failure.StatusCode != http.StatusServiceUnavailable || !d.AcceptedAt.Equal(at) || len(d.Event.Payload) == 0 {
+		t.Errorf("DeadLetter: %+v", d)
+	}
+	m.ok(t, "ReplayDeadLetter", c.ReplayDeadLetter(ctx, "d1"))
+	job := answerOf[event.ReplayJob](t, m, "StartReplay")(c.StartReplay(ctx, client.ReplayRequest{Filter: dead, Rate: 3}))
+	if job.ID == "" || job.Rate != 3 || job.Filter != dead {
+		t.Errorf("StartReplay: %+v", job)
+	}
+	if _, err := c.StartReplay(ctx, client.ReplayRequest{}); model.CodeOf(err) != model.CodeInvalid {
+		t.Errorf("a replay of nothing: %v", err)
+	}
+	if j, err := c.StartReplay(ctx, client.ReplayRequest{All: true}); err != nil || j.Rate != event.DefaultReplayRate {
+		t.Errorf("a replay of everything: %+v %v", j, err)
+	}
+	if l := answerOf[[]event.ReplayJob](t, m, "Replays")(c.Replays(ctx)); len(l) != 3 {
+		t.Errorf("Replays: %+v", l)
+	}
+	if j := answerOf[event.ReplayJob](t, m, "Replay")(c.Replay(ctx, job.ID)); j.State != event.ReplayRunning || j.Total != 7 {
+		t.Errorf("Replay: %+v", j)
+	}
+	if j := answerOf[event.ReplayJob](t, m, "CancelReplay")(c.CancelReplay(ctx, job.ID)); j.State != event.ReplayCancelled {
+		t.Errorf("CancelReplay: %+v", j)
+	}
+	if r := answerOf[client.MatchReport](t, m, "Match")(c.Match(ctx, client.Event{Channel: "SMS", Event: "DELIVERY"})); r.Matched == nil || r.More {
+		t.Errorf("Match: %+v", r)
+	}
+	if r := answerOf[event.TestReport](t, m, "TestProfile")(c.TestProfile(ctx, "prof-1", "SMS", "DELIVERY")); r.Attempt.Outcome != "ok" {
+		t.Errorf("TestProfile: %+v", r)
+	}
+	answerOf[event.Stats](t, m, "Stats")(c.Stats(ctx, 90*time.Second))
+	var got []string
+	m.ok(t, "Tail", c.Tail(ctx, event.TailFilter{Kind: event.TailAccepted, Channel: "SMS"}, func(b event.TailBatch) error {
+		for _, e := range b.Entries {
+			got = append(got, e.EventID)
+		}
+		return nil
+	}))
+	if !slices.Equal(got, []string{"e1"}) {
+		t.Errorf("Tail: %v", got)
+	}
 }
 
 // What the server says of waiting reaches the caller.

@@ -45,14 +45,8 @@ func listOf[T any](in []T) []T {
 // transferLeader moves leadership to a node of the cluster's choice. It
 // answers when another node leads.
 func (s *Server) transferLeader(r *request) error {
-	b, err := r.body()
-	if err != nil {
+	if err := r.noBody(); err != nil {
 		return err
-	}
-	if len(b) > 0 {
-		if err := decodeJSON(b, &struct{}{}, true); err != nil {
-			return err
-		}
 	}
 	ctx, cancel := r.writeCtx()
 	defer cancel()

@@ -31,7 +31,7 @@ func TestErrors_xml(t *testing.T) {
 	}{
 		"401": {scenario{method: "GET", url: id, status: 401}, "UNAUTHORIZED", nil},
 		"403": {scenario{method: "GET", url: id, key: keyNone, status: 403}, "FORBIDDEN", nil},
-		"405": {scenario{method: "PATCH", url: id, key: keyManage, status: 405, headers: map[string]string{"Allow": "OPTIONS, DELETE, GET, PUT"}}, "METHOD_NOT_ALLOWED", nil},
+		"405": {scenario{method: "PATCH", url: id, key: keyManage, status: 405, headers: map[string]string{"Allow": "OPTIONS, DELETE, GET, HEAD, PUT"}}, "METHOD_NOT_ALLOWED", nil},
 		"429": {scenario{method: "GET", url: certs, key: keyManage, status: 429}, "TOO_MANY_REQUESTS", func(h *harness) {
 			for range 100 {
 				h.limits.certificates.take(accAcme)

@@ -21,8 +21,12 @@ func (s *Server) healthRoutes() []route {
 }
 
 // SetDraining makes GET /readyz fail, so that load balancers send no more
-// requests, while all other routes still answer. It is safe at any time.
-func (s *Server) SetDraining(draining bool) { s.draining.Store(draining) }
+// requests, and ends the live tails, which would hold up the end of the node,
+// while all other routes still answer. It is safe at any time.
+func (s *Server) SetDraining(draining bool) {
+	s.draining.Store(draining)
+	s.tails.drain(draining)
+}
 
 // livez answers as long as the process can answer at all.
 func (s *Server) livez(r *request) error {

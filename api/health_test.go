@@ -121,6 +121,6 @@ func TestPages(t *testing.T) {
 		t.Error("the document is not the one of the package")
 	}
 	for _, url := range []string{"/", "/docs", "/openapi.yaml", "/livez", "/readyz", "/metrics"} {
-		scenario{method: "POST", url: url, status: 405, headers: map[string]string{"Allow": "OPTIONS, GET"}}.on(t, h)
+		scenario{method: "POST", url: url, status: 405, headers: map[string]string{"Allow": "OPTIONS, GET, HEAD"}}.on(t, h)
 	}
 }

@@ -35,7 +35,7 @@ func notReached(echo.Context) error { return nil }
 // log, body limit, authentication, scope, rates, ids, linearize, handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	start := s.o.Now()
-	r := &request{s: s, http: hr, w: &responseWriter{ResponseWriter: w}, id: requestID(hr)}
+	r := &request{s: s, http: hr, w: &responseWriter{ResponseWriter: w, head: hr.Method == http.MethodHead}, id: requestID(hr)}
 	r.caller.remote = remoteAddr(hr)
 	h := w.Header()
 	h.Set(headerRequestID, r.id)
@@ -68,11 +68,8 @@ func (s *Server) chain(r *request) error {
 		return model.Errorf(model.CodeInvalid, "the query string is not percent-encoded as it must be")
 	}
 	if r.route.scope != scopePublic {
-		if err := s.authenticate(r); err != nil {
+		if err := s.identify(r); err != nil {
 			return err
-		}
-		if r.route.scope != scopeCaller && !r.route.scope.Allows(r.caller.scopes) {
-			return model.Errorf(model.CodeForbidden, "this needs the scope %s", r.route.scope)
 		}
 		if err := s.limits.allow(r.caller, r.route.certificates); err != nil {
 			return err
@@ -90,6 +87,17 @@ func (s *Server) chain(r *request) error {
 		return err
 	}
 	return r.route.handle(r)
+}
+
+// identify finds out who the caller is and whether the route is for them.
+func (s *Server) identify(r *request) error {
+	if err := s.authenticate(r); err != nil {
+		return err
+	}
+	if r.route.scope != scopeCaller && !r.route.scope.Allows(r.caller.scopes) {
+		return model.Errorf(model.CodeForbidden, "this needs the scope %s", r.route.scope)
+	}
+	return nil
 }
 
 // match finds the row of the table and decodes the path parameters.
@@ -168,13 +176,17 @@ func (r *request) limitBody() error {
 
 // checkMedia refuses bodies of another content type than the route takes.
 func (r *request) checkMedia() error {
-	if !hasBody(r.http.Method) || r.http.ContentLength == 0 || slices.Equal(r.route.media, anyMedia) {
+	if !hasBody(r.http.Method) || r.http.ContentLength == 0 || r.route.checksMedia || slices.Equal(r.route.media, anyMedia) {
 		return nil
 	}
 	t, _, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
 	if err == nil && slices.Contains(r.route.media, t) {
 		return nil
 	}
+	return r.badMedia()
+}
+
+func (r *request) badMedia() error {
 	return model.Errorf(codeMediaType, "the Content-Type must be %s", strings.Join(r.route.media, " or "))
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"mime"
 	"net/http"
 
 	"example.com/belfry/fsm/model"
@@ -186,9 +185,6 @@ func (s *Server) profileMembers(in profileIn, prefix string, v *model.Violations
 	if given(in.Webhook) {
 		w := in.Webhook.Value
 		p.URL, p.ContentType = w.NotifyURL, emptyIsNull(w.ContentType)
-		if t, _, err := mime.ParseMediaType(p.ContentType.Value); given(p.ContentType) && err == nil && t == "application/xml" {
-			v.Add(prefix+"webhook.contentType", "must be application/json: this version of belfry does not write XML")
-		}
 		if given(w.NotifyURL) && !s.checkURL(w.NotifyURL.Value, prefix+"webhook.notifyUrl", v) {
 			p.URL = model.Some(placeholderURL)
 		}
@@ -197,9 +193,6 @@ func (s *Server) profileMembers(in profileIn, prefix string, v *model.Violations
 		p.Ordering = model.Null[model.Ordering]()
 		if given(in.Ordering) {
 			p.Ordering = model.Some(oneOf(v, prefix+"ordering", in.Ordering.Value, model.OrderingNone, model.OrderingKey, model.OrderingStrict))
-			if o := p.Ordering.Value; o == model.OrderingKey || o == model.OrderingStrict {
-				v.Add(prefix+"ordering", "must be NONE: this version of belfry keeps no order of deliveries")
-			}
 		}
 	}
 	if in.Retry.Set {

@@ -45,6 +45,7 @@ func TestProfile_putMerges(t *testing.T) {
 		"nothing":                    {`{}`, "", ""},
 		"unknown member":             {`{"profileId":"q","color":"red"}`, "", ""},
 		"url, as a real client does": {`{"webhook":{"notifyUrl":"https://b.example/"}}`, `"notifyUrl":"https://hooks.acme.example/in"`, `"notifyUrl":"https://b.example/"`},
+		"content type to XML":        {`{"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":"application/xml"}}`, `"application/json; charset=utf-8"`, `"application/xml"`},
 		"content type to default":    {`{"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":null}}`, `"application/json; charset=utf-8"`, `"application/json"`},
 		"content type to empty":      {`{"webhook":{"notifyUrl":"https://hooks.acme.example/in","contentType":""}}`, `"application/json; charset=utf-8"`, `"application/json"`},
 		"number":                     {`{"windowSize":20}`, `"windowSize":10000`, `"windowSize":20`},
@@ -116,7 +117,7 @@ func TestProfile_memberLimits(t *testing.T) {
 		{"", `"webhook":{"notifyUrl":"https://a.example/#f"}`, "webhook.notifyUrl"},
 		{"", `"webhook":{"notifyUrl":"https://a.example/ x"}`, "webhook.notifyUrl"},
 		{"", `"webhook":{"notifyUrl":"https://a.example/","contentType":"text/plain"}`, "webhook.contentType"},
-		{"", `"webhook":{"notifyUrl":"https://a.example/","contentType":"application/xml"}`, "webhook.contentType"},
+		{"", `"webhook":{"notifyUrl":"https://a.example/","contentType":"text/xml"}`, "webhook.contentType"},
 		{`"maxBucketSize":1`, `"maxBucketSize":0`, "maxBucketSize"},
 		{`"maxBucketSize":2000`, `"maxBucketSize":2001`, "maxBucketSize"},
 		{`"windowSize":20`, `"windowSize":19`, "windowSize"},
@@ -160,8 +161,8 @@ func TestProfile_memberLimits(t *testing.T) {
 		{"", `"retry":{}`, "retry.policy"},
 		{`"ordering":"NONE"`, `"ordering":"none"`, "ordering"},
 		{"", `"ordering":""`, "ordering"},
-		{"", `"ordering":"KEY"`, "ordering"},
-		{"", `"ordering":"STRICT"`, "ordering"},
+		{`"ordering":"KEY"`, `"ordering":"key"`, "ordering"},
+		{`"ordering":"STRICT"`, `"ordering":"strict"`, "ordering"},
 		{`"enabled":true`, `"enabled":"no"`, "enabled"},
 	}
 	for i, tt := range tests {

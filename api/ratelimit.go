@@ -13,13 +13,14 @@ import (
 // rateLimits holds the token buckets of callers and accounts. They are local
 // to the node.
 type rateLimits struct {
-	certificates, callers *buckets
+	certificates, tests, callers *buckets
 }
 
 func newRateLimits(l Limits, now func() time.Time) *rateLimits {
-	perMinute := rate.Limit(float64(l.CertificateRequests) / 60)
+	perMinute := func(n int) *buckets { return newBuckets(rate.Limit(float64(n)/60), n, l.RateBuckets, now) }
 	return &rateLimits{
-		certificates: newBuckets(perMinute, l.CertificateRequests, l.RateBuckets, now),
+		certificates: perMinute(l.CertificateRequests),
+		tests:        perMinute(l.TestEvents),
 		callers:      newBuckets(rate.Limit(l.KeyRequests), l.KeyRequests, l.RateBuckets, now),
 	}
 }
@@ -32,6 +33,14 @@ func (l *rateLimits) allow(c caller, certificates bool) error {
 		if wait := l.certificates.take(c.account); wait > 0 {
 			return tooMany(wait, "too many certificate requests of this account")
 		}
+	}
+	return nil
+}
+
+// allowTest counts a test event of the caller's account.
+func (l *rateLimits) allowTest(c caller) error {
+	if wait := l.tests.take(c.account); wait > 0 {
+		return tooMany(wait, "too many test events of this account")
 	}
 	return nil
 }

@@ -145,6 +145,7 @@ type responseWriter struct {
 	status int
 	bytes  int64
 	wrote  bool
+	head   bool // bodies are dropped
 }
 
 func (w *responseWriter) WriteHeader(status int) {
@@ -158,6 +159,9 @@ func (w *responseWriter) WriteHeader(status int) {
 func (w *responseWriter) Write(b []byte) (int, error) {
 	if !w.wrote {
 		w.WriteHeader(http.StatusOK)
+	}
+	if w.head {
+		return len(b), nil
 	}
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)

@@ -48,6 +48,8 @@ type route struct {
 	maxBody int64
 	// media are the accepted content types of a body; nil: JSON.
 	media []string
+	// checksMedia: handle checks the content type itself.
+	checksMedia bool
 	// certificates: counts against the account's certificate rate.
 	certificates bool
 	// quiet: not in the access log above debug (probes, metrics).
@@ -103,6 +105,10 @@ func (s *Server) register(table []route) error {
 			}
 			s.byPath[key] = r
 			s.echo.Router().Add(r.method, ep, notReached)
+			if r.method == http.MethodGet { // the same, but for the body
+				s.byPath[http.MethodHead+" "+ep] = r
+				s.echo.Router().Add(http.MethodHead, ep, notReached)
+			}
 		}
 	}
 	return nil

@@ -77,23 +77,37 @@ func samples() map[string]sample {
 	m := map[string]sample{
 		"GET /openapi.yaml": {status: 200}, "GET /": {status: 200}, "GET /docs": {status: 200}, "GET /livez": {status: 200}, "GET /readyz": {status: 200}, "GET /metrics": {status: 200},
 
-		"POST /auth/1/session":             {body: `{"username":"ana","password":"` + canary + `-password"}`, status: 200},
-		"DELETE /auth/1/session":           {status: 204, token: true},
-		"POST /auth/1/oauth2/token":        {body: "grant_type=client_credentials&client_id=" + keyID + "&client_secret=" + keyNone, media: typeForm, status: 200, ownAuth: true},
-		"GET /accounts/1/accounts":         {status: 200},
-		"POST /accounts/1/accounts":        {body: `{"accountId":"new"}`, status: 201},
-		"GET " + own:                       {url: acct, status: 200, other: 404},
-		"PUT " + own:                       {url: acct, body: `{"name":"Acme"}`, status: 200},
-		"DELETE " + own:                    {url: accountsPath + "/spare", status: 204},
-		"GET " + own + "/keys":             {url: acct + "/keys", status: 200, other: 404},
-		"POST " + own + "/keys":            {url: acct + "/keys", body: `{"scopes":[]}`, status: 201, other: 404},
-		"GET " + own + "/audit":            {url: acct + "/audit", status: 200, other: 404},
-		"GET " + own + "/users":            {url: acct + "/users", status: 200, other: 404},
-		"POST " + own + "/users":           {url: acct + "/users", body: `{"username":"new","password":"` + canary + `-password","scopes":[]}`, status: 201, other: 404},
-		"GET /cluster/1/nodes":             {status: 200},
-		"GET /cluster/1/partitions":        {status: 200},
-		"POST /events/1/events":            {body: `{"eventId":"e2","channel":"SMS","event":"DELIVERY","payload":{"text":"` + canary + `"}}`, status: 202, other: 202},
-		"GET /events/1/events/{eventId}":   {url: eventsPath + "/e1", status: 200, other: 404},
+		"POST /auth/1/session":           {body: `{"username":"ana","password":"` + canary + `-password"}`, status: 200},
+		"DELETE /auth/1/session":         {status: 204, token: true},
+		"POST /auth/1/oauth2/token":      {body: "grant_type=client_credentials&client_id=" + keyID + "&client_secret=" + keyNone, media: typeForm, status: 200, ownAuth: true},
+		"GET /accounts/1/accounts":       {status: 200},
+		"POST /accounts/1/accounts":      {body: `{"accountId":"new"}`, status: 201},
+		"GET " + own:                     {url: acct, status: 200, other: 404},
+		"PUT " + own:                     {url: acct, body: `{"name":"Acme"}`, status: 200},
+		"DELETE " + own:                  {url: accountsPath + "/spare", status: 204},
+		"GET " + own + "/keys":           {url: acct + "/keys", status: 200, other: 404},
+		"POST " + own + "/keys":          {url: acct + "/keys", body: `{"scopes":[]}`, status: 201, other: 404},
+		"GET " + own + "/audit":          {url: acct + "/audit", status: 200, other: 404},
+		"GET " + own + "/users":          {url: acct + "/users", status: 200, other: 404},
+		"POST " + own + "/users":         {url: acct + "/users", body: `{"username":"new","password":"` + canary + `-password","scopes":[]}`, status: 201, other: 404},
+		"GET /cluster/1/nodes":           {status: 200},
+		"GET /cluster/1/partitions":      {status: 200},
+		"POST /events/1/events":          {body: `{"eventId":"e2","channel":"SMS","event":"DELIVERY","payload":{"text":"` + canary + `"}}`, status: 202, other: 202},
+		"GET /events/1/events/{eventId}": {url: eventsPath + "/e1", status: 200, other: 404},
+
+		"GET /events/1/events":                            {url: eventsPath + "?channel=SMS&limit=1", status: 200, other: 200},
+		"GET /events/1/dead-letters":                      {url: deadLettersPath + "?profileId=prof-1", status: 200, other: 200},
+		"GET /events/1/dead-letters/{deliveryId}":         {url: deadLettersPath + "/d1", status: 200, other: 404},
+		"POST /events/1/dead-letters/{deliveryId}/replay": {url: deadLettersPath + "/d1/replay", body: `{}`, status: 202, other: 404},
+		"POST /events/1/replays":                          {body: `{"filter":{"profileId":"prof-1"},"rate":5,"all":false}`, status: 202, other: 202},
+		"GET /events/1/replays":                           {status: 200, other: 200},
+		"GET /events/1/replays/{replayId}":                {url: replaysPath + "/r1", status: 200, other: 404},
+		"POST /events/1/replays/{replayId}/cancel":        {url: replaysPath + "/r1/cancel", body: `{}`, status: 200, other: 404},
+		"GET /events/1/tail":                              {url: tailPath + "?kind=accepted", status: 200, other: 200},
+		"POST /events/1/match":                            {body: `{"channel":"SMS","event":"DELIVERY","applicationId":"app"}`, status: 200, other: 200},
+		"POST /events/1/profiles/{profileId}/test":        {url: "/events/1/profiles/prof-1/test", body: `{"channel":"SMS","event":"DELIVERY"}`, status: 200, other: 404},
+		"GET /events/1/stats":                             {url: statsPath + "?window=1m", status: 200, other: 200},
+
 		"POST /cluster/1/leader/transfer":  {body: `{}`, status: 204},
 		"DELETE /cluster/1/nodes/{nodeId}": {url: "/cluster/1/nodes/n2", status: 204},
 	}
@@ -132,7 +146,12 @@ func sampleHarness(t *testing.T) *harness {
 	events := &fakeEvents{events: map[string]*event.Event{"acme/e1": {
 		Account: accAcme, ID: "e1", Channel: "SMS", Name: "DELIVERY", Payload: []byte(`{"text":"of acme.example"}`), ReceivedAt: time.Unix(0, 0).UTC(), OccurredAt: time.Unix(0, 0).UTC(),
 	}}}
-	h := contractHarness(t, func(o *Options) { o.Events = events })
+	archive := newFakeArchive()
+	archive.dead[accAcme] = []event.DeadLetter{sampleDead()}
+	archive.jobs[accAcme] = []event.ReplayJob{{ID: "r1", Rate: 1, Filter: event.DeadFilter{ProfileID: "sub-1"}, State: event.ReplayRunning, CreatedBy: "user:ana"}}
+	archive.page[accAcme] = event.Page{Records: []event.Record{{Event: *events.events["acme/e1"]}}}
+	watcher := &fakeWatcher{result: event.TestReport{Attempt: event.Attempt{Attempt: 1, Outcome: "ok", NodeID: "n1"}, URL: "https://hooks.acme.example/in", Payload: []byte(`{}`)}}
+	h := contractHarness(t, func(o *Options) { o.Events, o.Archive, o.Watcher = events, archive, watcher })
 	ctx, by := t.Context(), model.Actor{Name: "system"}
 	if _, err := h.config.CreateAccount(ctx, by, model.Account{ID: "spare"}); err != nil {
 		t.Fatal(err)

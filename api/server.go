@@ -39,6 +39,12 @@ type Limits struct {
 	KeyRequests int
 	// RateBuckets bounds the rate limiters kept in memory. Default 20,000.
 	RateBuckets int
+	// TestEvents is how many test events a minute an account may have sent to
+	// its profiles. Default 60.
+	TestEvents int
+	// AccountTails and Tails are how many live tails may be open on this node
+	// at a time, for one account and for all. Defaults 16, 256.
+	AccountTails, Tails int
 	// EventBytes is the size of one event, in bytes. Default 256 KiB.
 	EventBytes int
 	// BatchEvents is how many events one request may hold. Default and most
@@ -68,6 +74,9 @@ const (
 	defaultEventBody           = 4 << 20
 	defaultCertificateRequests = 100
 	defaultKeyRequests         = 2000
+	defaultTestEvents          = 60
+	defaultAccountTails        = 16
+	defaultTails               = 256
 	defaultRateBuckets         = 20_000
 	defaultPasswordHashes      = 2
 	defaultFailedLogins        = 10
@@ -81,6 +90,9 @@ func (l *Limits) fill() {
 	def(&l.EventBody, defaultEventBody)
 	def(&l.CertificateRequests, defaultCertificateRequests)
 	def(&l.KeyRequests, defaultKeyRequests)
+	def(&l.TestEvents, defaultTestEvents)
+	def(&l.AccountTails, defaultAccountTails)
+	def(&l.Tails, defaultTails)
 	def(&l.RateBuckets, defaultRateBuckets)
 	def(&l.PasswordHashes, defaultPasswordHashes)
 	def(&l.EventBytes, event.DefaultMaxEventBytes)
@@ -112,7 +124,9 @@ type Options struct {
 	Writer  ConfigWriter
 	Opener  Opener // nil: ?reveal=true answers 503
 	Cluster Cluster
-	Events  Events           // nil: the event surface answers 503
+	Events  Events           // nil: publishing and showing one event answer 503
+	Archive Archive          // nil: searches, dead letters and replays answer 503
+	Watcher Watcher          // nil: the tail, matches, test events and figures answer 503
 	Tester  ConnectionTester // nil: the connection test answers 503
 	URLs    URLPolicy        // nil: only the shape of a URL is checked
 	Ready   []Check
@@ -147,7 +161,8 @@ func (o *Options) validate() error {
 }
 
 // Server answers every HTTP surface of a node. It is an http.Handler and safe
-// for concurrent use; it has no goroutines of its own.
+// for concurrent use; it has no goroutines of its own but for one beside each
+// live tail, which ends with the request.
 type Server struct {
 	o       Options
 	log     hclog.Logger
@@ -156,6 +171,7 @@ type Server struct {
 	limits  *rateLimits
 	logins  *loginGuard
 	metrics *metrics
+	tails   *tails
 	docs    func() (*docsPages, error) // made at the first request
 	echo    *echo.Echo
 	table   []route
@@ -182,6 +198,7 @@ func New(o Options) (*Server, error) {
 	s.limits = newRateLimits(o.Limits, o.Now)
 	s.logins = newLoginGuard(o.Limits, o.Now)
 	s.metrics = newMetrics(o.Registerer)
+	s.tails = newTails(o.Limits)
 	if err := s.register(s.routes()); err != nil {
 		return nil, err
 	}

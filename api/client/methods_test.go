@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
 	"reflect"
 	"strings"
@@ -37,7 +38,7 @@ func methods() map[string]method {
 	const read = "?consistency=stale&page=1&size=2"
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	enabled := false
-	return map[string]method{
+	m := map[string]method{
 		"Do": {func(ctx context.Context, c *Client) (any, error) {
 			return alone(c.Do(ctx, "PATCH", "/x%20y?z=1", map[string]int{"a": 1}, nil))
 		}, "PATCH /x%20y?z=1", `{"a":1}`, "not looked at", nil},
@@ -163,6 +164,8 @@ func methods() map[string]method {
 		}, "GET /events/1/events/e%2F1", "", `{"eventId":"e/1","unreachableNodes":["n3"]}`, "e/1n3"},
 		"CloseIdle": {func(_ context.Context, c *Client) (any, error) { c.CloseIdle(); return alone(nil) }, "", "", "", nil},
 	}
+	maps.Copy(m, watchMethods())
+	return m
 }
 
 // Every method asks for the right thing and reads what comes back.
@@ -217,6 +220,8 @@ func checkHeaders(t *testing.T, name string, m method, s sent) {
 		want["Content-Type"] = "application/x-ndjson"
 	case "Metrics":
 		want["Accept"] = "text/plain"
+	case "Tail":
+		want["Accept"] = "text/event-stream"
 	case "OpenAPI":
 		want["Accept"] = "application/yaml"
 	}
