@@ -53,6 +53,13 @@ type Config struct {
 	MaxBatchEvents int   `flag:"max-batch-events" default:"1000" min:"1" max:"1000" help:"Most events in one request."`
 
 	IdempotencyWindow time.Duration `flag:"idempotency-window" default:"24h" min:"1m" max:"720h" help:"How long a repeated eventId is recognised."`
+	AccountEventRate  int           `flag:"account-event-rate" default:"20000" min:"1" max:"10000000" help:"Most events of one account that this node takes in per second. Above: 429."`
+	MaxAccountBacklog int           `flag:"max-account-backlog" default:"2000000" min:"1" max:"100000000" help:"Deliveries of one account that may wait. While there are as many, its events are answered 429."`
+	MaxBacklog        int           `flag:"max-backlog" default:"4000000" min:"1" max:"100000000" help:"Deliveries of all accounts that may wait. Each takes about 140 bytes of memory on every node. While there are as many, events are answered 429."`
+	MinFreeDisk       Bytes         `flag:"min-free-disk" default:"512MiB" min:"0B" max:"1TiB" help:"Free space in the file system of --data-dir below which this node takes no events: 503. Changes of the configuration are still taken."`
+	DeadLetterAge     time.Duration `flag:"dead-letter-age" default:"336h" min:"1m" max:"8760h" help:"How long dead letters are kept. The same on every node, as the two below: the leader's values rule."`
+	DeadLetterBytes   Bytes         `flag:"dead-letter-bytes" default:"1GiB" min:"1MiB" max:"1TiB" help:"Room for dead letters with their events. The oldest go first."`
+	MaxDeadLetters    int           `flag:"max-dead-letters" default:"100000" min:"1" max:"10000000" help:"Most dead letters that are kept. The oldest go first."`
 	DeliverySlots     int           `section:"Delivery" flag:"delivery-slots" default:"512" min:"1" max:"65536" help:"Most webhook requests in flight at once on this node."`
 	MemoryBudget      Bytes         `flag:"memory-budget" default:"64MiB" min:"1MiB" max:"64GiB" help:"Memory for deliveries that are not resolved yet. What does not fit waits on disk."`
 	EgressAllow       []string      `flag:"egress-allow" arg:"CIDR" help:"Private or special networks that webhooks may reach nevertheless. May be given several times. The node's own addresses are refused always."`

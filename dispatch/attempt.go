@@ -55,7 +55,14 @@ func (d *Dispatcher) perform(ctx context.Context, a *attempt) {
 		a.unsent = true
 		return
 	}
+	a.request.permit = func() bool {
+		a.unsent = !d.leased()
+		return !a.unsent
+	}
 	res := d.try(ctx, dest, err, &a.request, nil)
+	if a.unsent {
+		return // the lease ran out while there was no connection yet
+	}
 	if ctx.Err() != nil && res.StatusCode == 0 && res.Class != webhook.ClassOK {
 		a.unsent = true // cut off by the stop, not by the receiver
 		return
@@ -107,7 +114,7 @@ func (d *Dispatcher) try(ctx context.Context, dest *webhook.Destination, cause e
 		other.ContentType = contentType
 		dest = &other
 	}
-	return d.opts.Sender.Send(ctx, &webhook.Request{Destination: dest, WebhookID: q.webhookID, Headers: headers, Body: body})
+	return d.opts.Sender.Send(ctx, &webhook.Request{Destination: dest, WebhookID: q.webhookID, Headers: headers, Body: body, Permit: q.permit})
 }
 
 // judge turns a verdict on the attempt into the state of its deliveries. All
@@ -176,11 +183,11 @@ func (d *Dispatcher) dropped(ds []outbox.Delivery, epoch uint64) []outbox.Settle
 	return d.ended(ds, epoch, outbox.Settlement{Status: event.StatusDropped})
 }
 
-// outdated ends deliveries that are older than their profile lets them become.
+// outdated ends deliveries that waited longer than their profile lets them.
 func (d *Dispatcher) outdated(ds []outbox.Delivery, epoch uint64) []outbox.Settlement {
 	out := d.ended(ds, epoch, outbox.Settlement{
 		Status:  event.StatusDead,
-		Failure: event.Failure{Outcome: outcomeExpired, Error: "it became older than retry.maxAgeSeconds of its profile"},
+		Failure: event.Failure{Outcome: outcomeExpired, Error: "it waited longer than the retry policy of its profile allows"},
 	})
 	for i := range ds {
 		out[i].WebhookID = ds[i].WebhookID
@@ -194,7 +201,7 @@ func (d *Dispatcher) ended(ds []outbox.Delivery, epoch uint64, s outbox.Settleme
 	for i := range ds {
 		d.opts.Attempts.Record(&ds[i].Event, attemptlog.Entry{
 			DeliveryID: ds[i].ID, ProfileID: ds[i].Target.ProfileID, SubscriptionIDs: ds[i].Target.SubscriptionIDs,
-			URL: ds[i].Target.URL, Status: s.Status,
+			URL: ds[i].Target.URL, Status: s.Status, AcceptedAt: ds[i].AcceptedAt,
 		})
 		d.watch(&ds[i], s.Status, nil)
 		if d.opts.Figures != nil {
@@ -209,8 +216,8 @@ func (d *Dispatcher) ended(ds []outbox.Delivery, epoch uint64, s outbox.Settleme
 func (d *Dispatcher) view(res webhook.Result, number int, webhookID string) event.Attempt {
 	return event.Attempt{
 		Attempt: number, At: res.Started, DurationMs: res.Duration.Milliseconds(), StatusCode: res.StatusCode,
-		Outcome: string(res.Class), Error: res.Error, Response: strings.ToValidUTF8(string(res.Body), "\uFFFD"),
-		NodeID: d.opts.NodeID, WebhookID: webhookID,
+		Outcome: string(res.Class), ErrorClass: string(res.ErrorClass), Error: res.Error,
+		Response: strings.ToValidUTF8(string(res.Body), "\uFFFD"), Timing: res.Timing, NodeID: d.opts.NodeID, WebhookID: webhookID,
 	}
 }
 
@@ -244,7 +251,7 @@ func (d *Dispatcher) record(a *attempt, dest *webhook.Destination, res webhook.R
 		seen := d.view(res, s.Attempt, s.WebhookID)
 		d.opts.Attempts.Record(&o.Event, attemptlog.Entry{
 			DeliveryID: o.ID, ProfileID: o.Target.ProfileID, SubscriptionIDs: o.Target.SubscriptionIDs, URL: url,
-			Status: s.Status, NextAt: s.NextAt,
+			Status: s.Status, NextAt: s.NextAt, AcceptedAt: o.AcceptedAt,
 			Attempt: &seen,
 		})
 		d.watch(o, s.Status, &seen)

@@ -270,3 +270,27 @@ func TestDispatcher_ageWhileWaiting(t *testing.T) {
 		}
 	})
 }
+
+// A destination that never comes back: what waits for it is given up once it
+// has waited as long as its policy would have tried.
+func TestDispatcher_patienceEnds(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		w.sender.script(func(ctx context.Context, _ int, _ *webhook.Request) webhook.Result { return hangs(ctx, time.Second) })
+		w.profile("p", func(p *model.Profile) { p.Retry = &model.Retry{Policy: model.RetryCustom, Schedule: []int64{1, 2}} })
+		w.accept("p", many(1000, flatEvent(`{}`))...)
+		w.start()
+		pass(9 * time.Minute)
+		if n := w.pending(); n < 900 {
+			t.Errorf("after 9 minutes %d of 1000 are left, want most of them: the breaker uses up no attempts", n)
+		}
+		pass(time.Hour)
+		w.wantPending(0)
+		if n := len(w.sender.requests()); n > 60 {
+			t.Errorf("%d requests went to a destination that is down", n)
+		}
+		if got := patience(model.Retry{}); got != 41*time.Hour+30*time.Minute+498*time.Minute+10*time.Minute {
+			t.Errorf("patience of the default policy: %v", got)
+		}
+	})
+}

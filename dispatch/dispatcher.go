@@ -220,6 +220,7 @@ func (d *Dispatcher) Lookup(account, eventID string) (event.Record, bool) {
 		if rec.Channel == "" {
 			rec.Event = owed[i].Event
 		}
+		rec.AcceptedAt = owed[i].AcceptedAt
 		d.addOwed(&rec, &owed[i])
 	}
 	return rec, found || len(owed) > 0

@@ -45,6 +45,23 @@ func wait(r model.Retry, n int) (time.Duration, bool) {
 	return 0, false
 }
 
+// patience is how long a delivery may be overdue while its destination is known
+// to be down: as long as all waits of its policy together, with a fifth and ten
+// minutes on top for jitter and probes. A breaker uses up no attempts, so
+// without an end of its own what waits for a destination that never comes back
+// would wait for ever.
+func patience(r model.Retry) time.Duration {
+	const slack = 10 * time.Minute
+	var span time.Duration
+	for n := 0; ; n++ {
+		d, ok := wait(r, n)
+		if !ok {
+			return span + span/5 + slack
+		}
+		span += d
+	}
+}
+
 // failure is what is known when an attempt has failed.
 type failure struct {
 	attempt    int // that failed, from 1

@@ -10,8 +10,8 @@ import (
 	"example.com/belfry/fsm/model"
 )
 
-// outcomeExpired is the outcome of a delivery that became older than maxAge
-// without a last attempt.
+// outcomeExpired is the outcome of a delivery that became older than maxAge, or
+// waited too long for a destination that is down, without a last attempt.
 const outcomeExpired = "expired"
 
 // serve starts at most one request of l and reports whether it may have
@@ -174,7 +174,7 @@ func (s *scheduler) weed(l *lane, now time.Time) bool {
 		case l.verdict == profileGone, len(d.Target.SubscriptionIDs) > 0 &&
 			!s.d.opts.Subscriptions.Alive(d.Event.Account, d.Event.Channel, d.Target.SubscriptionIDs):
 			drop = append(drop, d)
-		case expired(l.profile.Retry, &d, now):
+		case expired(l.profile.Retry, &d, now), l.breaker.open && overdue(l.profile.Retry, &d, now):
 			old = append(old, d)
 		default:
 			keep = append(keep, d)
@@ -197,6 +197,20 @@ func (s *scheduler) weed(l *lane, now time.Time) bool {
 // expired reports whether a delivery is older than its profile lets it become.
 func expired(r *model.Retry, d *outbox.Delivery, now time.Time) bool {
 	return r != nil && r.MaxAgeSeconds > 0 && now.After(since(d).Add(time.Duration(r.MaxAgeSeconds)*time.Second))
+}
+
+// overdue reports whether a delivery has waited for its destination to come
+// back for longer than its policy has patience.
+func overdue(r *model.Retry, d *outbox.Delivery, now time.Time) bool {
+	due := since(d)
+	if d.NextAt.After(due) {
+		due = d.NextAt
+	}
+	policy := model.Retry{}
+	if r != nil {
+		policy = *r
+	}
+	return now.Sub(due) > patience(policy)
 }
 
 // since is when the series of attempts of a delivery began.

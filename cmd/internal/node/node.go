@@ -25,6 +25,8 @@ import (
 	"example.com/belfry/dispatch/attemptlog"
 	"example.com/belfry/dispatch/index"
 	"example.com/belfry/dispatch/outbox"
+	"example.com/belfry/dispatch/stats"
+	"example.com/belfry/dispatch/tail"
 	"example.com/belfry/dispatch/webhook"
 	"example.com/belfry/fsm"
 	"example.com/belfry/fsm/seal"
@@ -64,6 +66,9 @@ type Node struct {
 	sender     *webhook.Sender
 	publisher  *dispatch.Publisher
 	dispatcher *dispatch.Dispatcher
+	notices    *notices
+	stats      *stats.Recorder
+	tail       *tail.Ring
 	api        *api.Server
 
 	apiListener, adminListener net.Listener // adminListener is nil without --admin-addr
@@ -150,6 +155,9 @@ func (n *Node) openStores() error {
 	n.ownership = newOwnership()
 	n.waker = &waker{}
 	n.resolver = newResolver(nil, nil)
+	n.notices = newNotices(nil, n.log, n.reg)
+	n.stats = stats.New(stats.Options{Registerer: n.reg})
+	n.tail = tail.New(tail.Options{})
 	store, err := fsm.Open(fsm.Options{
 		Path:   filepath.Join(n.cfg.DataDir, "config.db"),
 		Logger: n.log.Named("fsm"),

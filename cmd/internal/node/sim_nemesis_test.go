@@ -167,7 +167,7 @@ func (s *sim) heal() {
 
 // simDrain is how long a healthy cluster may take until nothing is owed: the
 // retries of the profiles end sooner.
-const simDrain = 5 * time.Minute
+const simDrain = 20 * time.Minute
 
 // check waits until nothing is owed and compares what is there with the truth.
 func (s *sim) check(l *simLoad) {

@@ -96,7 +96,7 @@ const (
 	wayOK    = "ok"    // takes everything
 	wayFlaky = "flaky" // fails, hangs, takes without a word
 	wayBusy  = "busy"  // asks for patience
-	wayDead  = "dead"  // fails always
+	wayDead  = "dead"  // refuses everything
 )
 
 // simSender is the way from a node to the webhooks.
@@ -176,7 +176,9 @@ func (w *truth) answer(profile string) plan {
 	failed := webhook.Result{Class: webhook.ClassTemporary, StatusCode: 500}
 	way, _, _ := strings.Cut(profile, "-")
 	switch x := w.rng.Float64(); {
-	case way == wayDead, way == wayFlaky && x < 0.25:
+	case way == wayDead:
+		p.result = webhook.Result{Class: webhook.ClassTemporary, StatusCode: 400}
+	case way == wayFlaky && x < 0.25:
 		p.result = failed
 	case way == wayFlaky && x < 0.30:
 		p.result = webhook.Result{Class: webhook.ClassTemporary, Error: lostAnswer}

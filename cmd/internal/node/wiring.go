@@ -10,12 +10,15 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"example.com/belfry/api"
 	"example.com/belfry/cluster"
 	"example.com/belfry/cluster/transport"
 	"example.com/belfry/dispatch"
+	"example.com/belfry/dispatch/event"
+	"example.com/belfry/dispatch/outbox"
 	"example.com/belfry/dispatch/partition"
 	"example.com/belfry/dispatch/webhook"
 	"example.com/belfry/fsm"
@@ -97,6 +100,15 @@ func (n *Node) openCluster(ctx context.Context) error {
 		return err
 	}
 	n.cluster.AddDuty(groupConfig, duty)
+	n.cluster.AddDuty(groupConfig, &expiry{certificates: n.store, tell: n.notices.tell, log: n.log})
+	upkeep, err := dispatch.NewUpkeep(dispatch.UpkeepOptions{
+		Store: n.outbox, Proposer: n.cluster.Group(groupEvents), Logger: n.log,
+		Retention: outbox.Retention{Age: n.cfg.DeadLetterAge, Bytes: int64(n.cfg.DeadLetterBytes), Count: n.cfg.MaxDeadLetters},
+	})
+	if err != nil {
+		return err
+	}
+	n.cluster.AddDuty(groupEvents, upkeep)
 	n.run("cluster", n.cluster.Run)
 	return nil
 }
@@ -153,14 +165,20 @@ func (n *Node) openDelivery() (err error) {
 	group := n.cluster.Group(groupEvents)
 	if n.publisher, err = dispatch.NewPublisher(dispatch.PublisherOptions{
 		NodeID: n.cfg.NodeID, Index: n.index, Proposer: group, Outbox: n.outbox, IdempotencyWindow: n.cfg.IdempotencyWindow,
-		Staleness:  n.cluster.StateAge,
+		Staleness: n.cluster.StateAge, Tail: n.tail,
+		Admission: dispatch.Admission{
+			AccountRate: n.cfg.AccountEventRate, MaxAccountBacklog: n.cfg.MaxAccountBacklog, MaxBacklog: n.cfg.MaxBacklog,
+			Disk: (&diskWatch{dir: n.cfg.DataDir, min: n.cfg.MinFreeDisk}).room,
+		},
 		Registerer: n.reg, Logger: n.log,
 	}); err != nil {
 		return err
 	}
+	n.notices.publisher = n.publisher // before its run
 	if n.dispatcher, err = dispatch.NewDispatcher(dispatch.DispatcherOptions{
 		NodeID: n.cfg.NodeID, Outbox: n.outbox, Attempts: n.attempts, Sender: n.sender, Resolver: n.resolver,
 		Subscriptions: n.index, Lease: n.cluster, Ownership: n.ownership, Proposer: group, OnGone: n.disableGone,
+		OnNotice: n.notices.tell, Figures: n.stats, Tail: n.tail,
 		MaxInFlight: n.cfg.DeliverySlots, DrainTimeout: n.cfg.DrainTimeout / inFlightShare,
 		Registerer: n.reg, Logger: n.log,
 	}); err != nil {
@@ -168,6 +186,7 @@ func (n *Node) openDelivery() (err error) {
 	}
 	n.waker.attach(n.dispatcher)
 	n.run("publisher", n.publisher.Run)
+	n.run("notices", n.notices.run)
 	n.closers.add("partitions and leadership", n.handOver)
 	n.run("dispatcher", n.dispatcher.Run)
 	return nil
@@ -180,6 +199,12 @@ func (n *Node) disableGone(account, profileID string) {
 	_, err := n.writer.UpdateProfile(ctx, system, account, profileID, model.ProfilePatch{
 		Enabled: model.Some(false), DisabledReason: model.Some("the webhook answered 410 Gone"),
 	})
+	if err == nil {
+		n.notices.tell(dispatch.Notice{
+			Account: account, Name: event.NoticeDisabled, ProfileID: profileID, ID: "disabled-" + uuid.Must(uuid.NewV7()).String(),
+			Fields: map[string]any{"profileId": profileID, "reason": "the webhook answered 410 Gone"},
+		})
+	}
 	if err != nil && model.CodeOf(err) != model.CodeNotFound {
 		n.log.Warn("a profile whose webhook answered 410 could not be disabled; the next answer tries again",
 			"account", account, "profile", profileID, "error", err)
@@ -231,8 +256,20 @@ func (n *Node) handOver(ctx context.Context) error {
 func (n *Node) serveHTTP() error {
 	plane := &events{publisher: n.publisher, local: n.dispatcher.Lookup, caller: n.cluster.Caller(), peers: n.members.others}
 	n.cluster.Handle(methodLookup, plane.serveLookup)
+	records := &archive{
+		outbox: n.outbox, proposer: n.cluster.Group(groupEvents), scan: n.attempts.Scan, local: n.dispatcher.Lookup,
+		caller: n.cluster.Caller(), peers: n.members.others, now: time.Now,
+	}
+	n.cluster.Handle(methodScan, answers(records.serveScan))
+	n.cluster.Handle(methodLookups, answers(records.serveLookups))
+	watch := &watcher{
+		ring: n.tail, stats: n.stats, outbox: n.outbox, index: n.index, config: n.store, test: n.dispatcher.Test,
+		caller: n.cluster.Caller(), peers: n.members.others, self: n.cfg.NodeID, now: time.Now,
+	}
+	n.cluster.Handle(methodTail, answers(watch.serveTail))
+	n.cluster.Handle(methodStats, answers(watch.serveStats))
 	srv, err := api.New(api.Options{
-		Reader: n.store, Writer: n.writer, Opener: n.sealer, Cluster: n.members, Events: plane,
+		Reader: n.store, Writer: n.writer, Opener: n.sealer, Cluster: n.members, Events: plane, Archive: records, Watcher: watch,
 		Tester: tester{n.store, n.sealer, n.sender}, URLs: n.guard,
 		Ready:    []api.Check{{Name: "cluster", Run: n.cluster.Ready}, {Name: "config", Run: func(context.Context) error { return n.publisher.Current() }}},
 		Gatherer: n.reg, Registerer: n.reg, TokenKey: n.ring.Derive("api tokens", 32),
