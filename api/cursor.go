@@ -59,7 +59,8 @@ func (p *queryReader) eventCursor() event.Ref {
 		return event.Ref{}
 	}
 	at, id, ok := readCursor(cursorEvents, s)
-	if !ok || event.CheckID(id) != "" {
+	// Without an id it is the place after all events of that instant.
+	if !ok || id != "" && event.CheckID(id) != "" || id == "" && at.IsZero() {
 		p.v.Add("cursor", badCursor)
 		return event.Ref{}
 	}

@@ -81,7 +81,7 @@ func TestSearch_badParameters(t *testing.T) {
 	}
 	events := map[string]string{
 		"status=dead": "status", "status=": "status", "subscriptionId=": "subscriptionId", "resource=" + long: "resource", "applicationId=": "applicationId", "entityId=": "entityId",
-		"cursor=" + dead: "cursor", "cursor=" + writeCursor(cursorEvents, time.Unix(0, 1), ""): "cursor", "cursor=" + writeCursor(cursorEvents, time.Unix(0, 1), long): "cursor",
+		"cursor=" + dead: "cursor", "cursor=" + writeCursor(cursorEvents, time.Time{}, ""): "cursor", "cursor=" + writeCursor(cursorEvents, time.Unix(0, 1), long): "cursor",
 		"cursor=" + writeCursor(cursorEvents, time.Unix(0, 1), "e") + "=": "cursor", "eventId=e": "eventId",
 	}
 	letters := map[string]string{

@@ -34,7 +34,7 @@ const (
 	tailRetry = time.Second
 	tailPeers = 5 * time.Second
 
-	matchPage = 200
+	matchPage = 100
 )
 
 // watcher implements api.Watcher over all nodes.
