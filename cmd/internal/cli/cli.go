@@ -138,7 +138,7 @@ func command(o *Options) *cobra.Command {
 		return usage("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		serveCommand(o), configCommand(o), keysCommand(o), sendCommand(o), verifyCommand(o), demoCommand(o), versionCommand(o),
+		serveCommand(o), configCommand(o), keysCommand(o), sendCommand(o), tailCommand(o), verifyCommand(o), demoCommand(o), versionCommand(o),
 	)
 	return root
 }

@@ -97,7 +97,7 @@ var rules = []rule{
 	{part: "chaos"},
 	{part: "cmd/belfry", may: []string{"cmd/internal/cli", "cmd/internal/node"}},
 	{part: "cmd/internal/node", may: []string{"fsm", "cluster", "dispatch", "api", "config"}},
-	{part: "cmd/internal/cli", may: []string{"config", "fsm/model", "fsm/seal", "cmd/internal", "api/client"}},
+	{part: "cmd/internal/cli", may: []string{"config", "fsm/model", "fsm/seal", "dispatch/event", "cmd/internal", "api/client"}},
 	{part: "cmd/internal/demo", may: []string{"fsm/model", "dispatch/event/sample", "cmd/internal/rest", "cmd/internal/signature", "api/client"}},
 	{part: "cmd/internal/rest", may: []string{"fsm/model"}},
 	{part: "cmd/internal/signature", may: []string{"fsm/model"}, stdOnly: true},
