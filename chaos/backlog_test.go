@@ -32,7 +32,7 @@ func TestChaosBacklog(t *testing.T) {
 	throughput := func(from int) float64 {
 		t.Helper()
 		began := time.Now()
-		if err := c.stream(ctx, "MMS", from, from+healthyEvents, backlogPayload, false); err != nil {
+		if err := c.stream(ctx, "MMS", from, from+healthyEvents, backlogPayload, false, 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := healthy.until(ctx, from+healthyEvents); err != nil {
@@ -42,7 +42,7 @@ func TestChaosBacklog(t *testing.T) {
 	}
 	before := throughput(0)
 	began := time.Now()
-	if err := c.stream(ctx, "SMS", 0, backlog, backlogPayload, false); err != nil {
+	if err := c.stream(ctx, "SMS", 0, backlog, backlogPayload, false, 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d events of 1 KiB piled up at %.0f/s", backlog, float64(backlog)/time.Since(began).Seconds())

@@ -37,6 +37,8 @@ type scheduler struct {
 	// unsettled counts the deliveries in flight and those whose outcome is not
 	// committed: what is started is bounded by it.
 	unsettled int
+	// settling counts those whose outcome is known and not committed.
+	settling int
 
 	settle  chan<- []outbox.Settlement
 	sendCtx context.Context //nolint:containedctx // one for all attempts of a Run
@@ -153,7 +155,7 @@ func (s *scheduler) wakeHeld() {
 func (s *scheduler) schedule() time.Duration {
 	now := time.Now()
 	wait := s.wakeDue(now)
-	for s.all.used < s.all.max && s.unsettled < s.d.opts.MaxUnsettled {
+	for s.all.used < s.all.max && s.unsettled < s.d.opts.MaxUnsettled && s.settling < MaxSettling {
 		s.offer(&s.risky)
 		s.offer(&s.large)
 		if s.all.ring.len() == 0 {
@@ -259,6 +261,13 @@ func (s *scheduler) answered(g settledGroup) {
 		s.d.opts.Outbox.Release(back...)
 	}
 	s.count(-len(g.settlements))
+	s.settling -= len(g.settlements)
+}
+
+// propose hands outcomes to the settler.
+func (s *scheduler) propose(g []outbox.Settlement) {
+	s.settling += len(g)
+	s.settle <- g
 }
 
 func (s *scheduler) count(n int) {

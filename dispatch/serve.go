@@ -186,10 +186,10 @@ func (s *scheduler) weed(l *lane, now time.Time) bool {
 	s.setQueue(l, keep)
 	s.count(len(drop) + len(old))
 	if len(drop) > 0 {
-		s.settle <- s.d.dropped(drop, l.epoch)
+		s.propose(s.d.dropped(drop, l.epoch))
 	}
 	if len(old) > 0 {
-		s.settle <- s.d.outdated(old, l.epoch)
+		s.propose(s.d.outdated(old, l.epoch))
 	}
 	return true
 }
@@ -270,7 +270,7 @@ func (s *scheduler) finish(a *attempt) {
 			l.holdTill = a.hold
 			l.held = a.gone
 		}
-		s.settle <- a.settlements
+		s.propose(a.settlements)
 	}
 	s.makeReady(l)
 	s.leave(l.account)

@@ -10,8 +10,13 @@ import (
 
 const (
 	// MaxSettleBatch is how many settlements one command carries, unless one
-	// request alone had more deliveries.
-	MaxSettleBatch = 512
+	// request alone had more deliveries. Commands go one at a time, so it is
+	// also what bounds how fast outcomes are settled where commits are slow.
+	MaxSettleBatch = 2048
+	// MaxSettling is how many outcomes may wait for their settlement before
+	// nothing new starts: so many at most are sent again when this node dies,
+	// beside what is in flight.
+	MaxSettling = 2 * MaxSettleBatch
 
 	minSettleBackoff = 50 * time.Millisecond
 	maxSettleBackoff = 2 * time.Second
