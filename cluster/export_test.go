@@ -33,3 +33,6 @@ func (g *Group) SendHintForTest(nodeID string, leading, index, term uint64) (kno
 	s, _ := g.server(nodeID)
 	return g.hints.send(s, hint{leading, index, term})
 }
+
+// LastSnapshot is the index of the newest snapshot of the group; "0": none.
+func (g *Group) LastSnapshot() string { return g.raft.Stats()["last_snapshot_index"] }

@@ -19,7 +19,9 @@ import (
 const (
 	incarnationFile = "incarnation"
 	snapshotsKept   = 2
-	logCacheEntries = 512
+	// logCacheEntries is how many entries are held for followers. An entry with
+	// events may have half a MiB, so they are few.
+	logCacheEntries = 64
 )
 
 // Stores are what one raft group keeps. Close may be nil.

@@ -26,6 +26,10 @@ type flushBatch struct {
 	rows   []*row // now on disk, so that their heavy part may be evicted
 }
 
+// fillPercent is how full pages are left where they are split: keys of events
+// and deliveries come in order, so what is left free in one would stay free.
+const fillPercent = 0.9
+
 // empty is the value of keys whose presence is all they say.
 var empty = []byte{}
 
@@ -191,6 +195,9 @@ func (s *Store) write(batches []*flushBatch) error {
 
 func (w *write) do(tx *bolt.Tx) error {
 	bucket := tx.Bucket(w.bucket)
+	if string(w.bucket) == string(bucketDeliveries) || string(w.bucket) == string(bucketEvents) {
+		bucket.FillPercent = fillPercent
+	}
 	value := w.value
 	switch {
 	case w.trace:

@@ -136,7 +136,9 @@ func TestNode_replay(t *testing.T) {
 			Failure    struct{ StatusCode int }
 		} `json:"deadLetters"`
 	}
-	list := func(at *testNode) deadLetters { return decode[deadLetters](t, c.must(at, http.MethodGet, "/events/1/dead-letters", nil)) }
+	list := func(at *testNode) deadLetters {
+		return decode[deadLetters](t, c.must(at, http.MethodGet, "/events/1/dead-letters", nil))
+	}
 	for _, at := range c.nodes {
 		c.eventually("every node lists all dead letters", func() bool { return len(list(at).DeadLetters) == events })
 	}

@@ -110,6 +110,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	n.cluster.AddDuty(groupEvents, upkeep)
 	n.run("cluster", n.cluster.Run)
+	n.run("snapshot pace", n.paceSnapshots)
 	return nil
 }
 
@@ -225,6 +226,35 @@ func (n *Node) keepRefreshToken(account, profileID string, token model.Secret) {
 	if err != nil && model.CodeOf(err) != model.CodeNotFound {
 		n.log.Error("a new refresh token could not be stored; after a restart the old one is used, which the authorization server may refuse",
 			"account", account, "profile", profileID, "error", err)
+	}
+}
+
+const (
+	// paceInterval is how often the snapshots of the event group are paced.
+	paceInterval = 10 * time.Second
+	// paceShare is how many deliveries of a backlog put a snapshot off by one
+	// entry: about as many as a busy entry holds.
+	paceShare = 16
+)
+
+// snapshotPace is after how many entries of the event group a snapshot is due.
+// It writes everything that is owed, so with a backlog it comes more rarely.
+func snapshotPace(base, owed int) uint64 { return uint64(base + owed/paceShare) } //nolint:gosec // both are positive
+
+// paceSnapshots keeps the threshold in step with the backlog until ctx ends.
+func (n *Node) paceSnapshots(ctx context.Context) error {
+	tick := time.NewTicker(paceInterval)
+	defer tick.Stop()
+	for {
+		st := n.outbox.Stats()
+		if err := n.cluster.Group(groupEvents).SetSnapshotThreshold(snapshotPace(n.cfg.SnapshotThreshold, st.Pending+st.DeadLetters)); err != nil {
+			n.log.Warn("the snapshots of the event group cannot be paced; they are taken as often as without a backlog", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 
