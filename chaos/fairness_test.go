@@ -25,13 +25,13 @@ const (
 	fairnessGap = 50 * time.Millisecond
 )
 
-// as makes one request with a key.
-func (c *cluster) as(ctx context.Context, key, method, addr, path string, in, out any) error {
+// as posts with a key.
+func (c *cluster) as(ctx context.Context, key, addr, path string, in, out any) error {
 	b, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+path, bytes.NewReader(b))
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (c *cluster) as(ctx context.Context, key, method, addr, path string, in, ou
 		return err
 	}
 	if resp.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
+		return fmt.Errorf("%s: %s: %s", path, resp.Status, b)
 	}
 	if out == nil {
 		return nil
@@ -155,7 +155,7 @@ func TestChaosFairness(t *testing.T) {
 	for i := range healthyAccounts {
 		key := c.account(ctx, fmt.Sprintf("fine%d", i))
 		keys = append(keys, key)
-		if err := c.as(ctx, key, http.MethodPost, c.nodes[0].api, path, subscription("hook", hook.url+"/in"), nil); err != nil {
+		if err := c.as(ctx, key, c.nodes[0].api, path, subscription("hook", hook.url+"/in"), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -165,7 +165,7 @@ func TestChaosFairness(t *testing.T) {
 		makers.Go(func() {
 			for i := worker; i < hangingHooks; i += 8 {
 				id := fmt.Sprintf("hang%d", i)
-				if err := c.as(ctx, hog, http.MethodPost, c.nodes[0].api, path, subscription(id, hook.url+"/"+id), nil); err != nil {
+				if err := c.as(ctx, hog, c.nodes[0].api, path, subscription(id, hook.url+"/"+id), nil); err != nil {
 					t.Error(err)
 					return
 				}
@@ -186,7 +186,7 @@ func TestChaosFairness(t *testing.T) {
 				senders.Go(func() {
 					var answer any
 					in := map[string]any{"channel": "SMS", "event": "DELIVERY", "payload": map[string]any{"at": time.Now().UnixNano()}}
-					if err := c.as(ctx, keys[n%len(keys)], http.MethodPost, c.nodes[n%3].api, "/events/1/events", in, &answer); err != nil {
+					if err := c.as(ctx, keys[n%len(keys)], c.nodes[n%3].api, "/events/1/events", in, &answer); err != nil {
 						t.Error(err)
 					}
 				})
@@ -204,7 +204,7 @@ func TestChaosFairness(t *testing.T) {
 		backlog = append(backlog, map[string]any{"channel": "SMS", "event": "DELIVERY", "payload": map[string]any{}})
 	}
 	for range 2 {
-		if err := c.as(ctx, hog, http.MethodPost, c.nodes[0].api, "/events/1/events", backlog, nil); err != nil {
+		if err := c.as(ctx, hog, c.nodes[0].api, "/events/1/events", backlog, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -173,7 +173,7 @@ type cluster struct {
 	http  *http.Client
 }
 
-func newCluster(tb testing.TB, n int, flags ...string) *cluster {
+func newCluster(tb testing.TB, n int, flags ...string) *cluster { //nolint:unparam // a number is a number
 	tb.Helper()
 	c := &cluster{tb: tb, http: &http.Client{Timeout: 5 * time.Second}}
 	root := tb.TempDir()

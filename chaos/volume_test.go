@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -91,15 +92,14 @@ func (r *ledger) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range body.Results {
-		switch {
-		case r.arrived[e.N] == 0:
+		if r.arrived[e.N] == 0 {
 			r.arrived[e.N], r.ids[e.N] = 1, id
 			r.distinct++
-		default:
-			r.again++
-			if r.ids[e.N] != id {
-				r.renamed++
-			}
+			continue
+		}
+		r.again++
+		if r.ids[e.N] != id {
+			r.renamed++
 		}
 	}
 	if r.reached != nil && r.distinct >= r.goal {
@@ -126,12 +126,6 @@ func (r *ledger) until(ctx context.Context, n int) error {
 		defer r.mu.Unlock()
 		return fmt.Errorf("%d of %d arrived", r.distinct, n)
 	}
-}
-
-func (r *ledger) count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.distinct
 }
 
 // stream posts the events [from, to) to all nodes in batches. With ids, a
@@ -232,9 +226,7 @@ func post(ctx context.Context, client *http.Client, addr string, body []byte) er
 func (c *cluster) subscribe(ctx context.Context, channel, profile, url string, knobs map[string]any) {
 	c.tb.Helper()
 	p := map[string]any{"profileId": profile, "webhook": map[string]any{"notifyUrl": url}}
-	for k, v := range knobs {
-		p[k] = v
-	}
+	maps.Copy(p, knobs)
 	create := map[string]any{"subscriptionId": profile, "events": []string{"DELIVERY"}, "profile": p}
 	if err := c.call(ctx, http.MethodPost, c.nodes[0].api, "/subscriptions/1/subscription/"+channel, create, nil); err != nil {
 		c.tb.Fatal(err)

@@ -16,14 +16,14 @@ import (
 )
 
 // orderly makes n numbered events of some keys; without keys all share "".
-func orderly(n int, make func(payload string) event.Event, keys ...string) []event.Event {
+func orderly(n int, build func(payload string) event.Event, keys ...string) []event.Event {
 	es := []event.Event{}
 	for i := range n {
 		key := ""
 		if len(keys) > 0 {
 			key = keys[i%len(keys)]
 		}
-		e := make(fmt.Sprintf(`{"n":%d,"key":%q}`, i, key))
+		e := build(fmt.Sprintf(`{"n":%d,"key":%q}`, i, key))
 		e.OrderingKey = key
 		es = append(es, e)
 	}

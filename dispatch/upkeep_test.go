@@ -65,9 +65,9 @@ func (w *world) startReplay(job event.ReplayJob) event.ReplayJob {
 	return got
 }
 
-func (w *world) job(id string) event.ReplayJob {
+func (w *world) job() event.ReplayJob {
 	w.t.Helper()
-	j, err := w.store.ReplayJob("acme", id)
+	j, err := w.store.ReplayJob("acme", "j1")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -97,17 +97,17 @@ func TestUpkeep_replay(t *testing.T) {
 		began := time.Now()
 		pass(2 * time.Second)
 		resign()
-		half := w.job("j1")
+		half := w.job()
 		if half.Replayed < 80 || half.Replayed > 130 {
 			t.Errorf("after two seconds at 50/s: %d replayed", half.Replayed)
 		}
 		pass(time.Minute) // nobody leads
-		if got := w.job("j1"); got != half {
+		if got := w.job(); got != half {
 			t.Errorf("without a leader the job moved: %+v", got)
 		}
 		defer w.lead(2)()
 		pass(10 * time.Second)
-		got := w.job("j1")
+		got := w.job()
 		if got.State != event.ReplayDone || got.Replayed != 300 || !got.FinishedAt.After(began) {
 			t.Errorf("at the end: %+v", got)
 		}
@@ -141,9 +141,9 @@ func TestUpkeep_cancel(t *testing.T) {
 		if _, _, err := w.group.Propose(context.Background(), outbox.Encode(&outbox.CancelReplay{At: time.Now(), Account: "acme", ID: "j1"})); err != nil {
 			t.Fatal(err)
 		}
-		at := w.job("j1")
+		at := w.job()
 		pass(time.Minute)
-		if got := w.job("j1"); got.State != event.ReplayCancelled || got.Replayed != at.Replayed || got.Replayed == 0 || got.Replayed > 60 {
+		if got := w.job(); got.State != event.ReplayCancelled || got.Replayed != at.Replayed || got.Replayed == 0 || got.Replayed > 60 {
 			t.Errorf("cancelled at %d of 300: now %+v", at.Replayed, got)
 		}
 	})
@@ -174,7 +174,7 @@ func TestUpkeep_replayIsANewSeries(t *testing.T) {
 		if n := w.store.Stats().DeadLetters; n != 1 {
 			t.Errorf("%d dead letters, want the one that died again", n)
 		}
-		if j := w.job("j1"); j.State != event.ReplayDone || j.Replayed != 1 {
+		if j := w.job(); j.State != event.ReplayDone || j.Replayed != 1 {
 			t.Errorf("job: %+v", j)
 		}
 	})

@@ -59,8 +59,14 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 		name []byte
 		dst  *uint64
 	}{
-		{metaIndex, &st.applied}, {metaTime, &lastAt}, {metaSeq, &st.nextSeq}, {metaOrder, &st.nextOrder},
-		{metaDead, &dead}, {metaDeadAge, &age}, {metaDeadBytes, &bytes}, {metaDeadCount, &count},
+		{metaIndex, &st.applied},
+		{metaTime, &lastAt},
+		{metaSeq, &st.nextSeq},
+		{metaOrder, &st.nextOrder},
+		{metaDead, &dead},
+		{metaDeadAge, &age},
+		{metaDeadBytes, &bytes},
+		{metaDeadCount, &count},
 	} {
 		if *m.dst, err = readMeta(b, m.name); err != nil {
 			return err
@@ -69,7 +75,7 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 	if age > uint64(MaxRetainAge) || bytes > MaxRetainBytes || count > MaxRetainCount {
 		return errors.New("the retention of dead letters is out of range")
 	}
-	st.lastAt, st.dead.last = int64(lastAt), int64(dead) //nolint:gosec // written from an int64
+	st.lastAt, st.dead.last = int64(lastAt), int64(dead)
 	st.dead.set = Retention{Age: time.Duration(age), Bytes: int64(bytes), Count: int(count)}
 	return nil
 }

@@ -34,7 +34,7 @@ func slotOf(orderingKey string) uint16 {
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(orderingKey))
-	return uint16(h.Sum32()%(1<<16-1) + 1) //nolint:gosec // 1 to 65,535
+	return uint16(h.Sum32()%(1<<16-1) + 1)
 }
 
 type retryEntry struct {

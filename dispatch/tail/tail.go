@@ -2,6 +2,7 @@ package tail
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,8 +182,8 @@ func (r *Ring) follow(account string) *ring {
 		}
 		// Numbers begin at the time, so that those of a ring that is gone, or of
 		// the process before, are behind all of this one.
-		start := uint64(now.UnixMicro()) * 1024 //nolint:gosec // after 1970
-		start -= start % uint64(r.size)         //nolint:gosec // positive
+		start := uint64(now.UnixMicro()) * 1024
+		start -= start % uint64(r.size) //nolint:gosec // positive
 		a = &ring{start: start, first: start, next: start, more: make(chan struct{})}
 		r.rings[account] = a
 		r.followed.Store(int64(len(r.rings)))
@@ -209,13 +210,5 @@ func matches(f *event.TailFilter, e *event.TailEntry) bool {
 		!fits(f.ProfileID, e.ProfileID) || !fits(string(f.Status), string(e.Status)) {
 		return false
 	}
-	if f.SubscriptionID == "" {
-		return true
-	}
-	for _, id := range e.SubscriptionIDs {
-		if id == f.SubscriptionID {
-			return true
-		}
-	}
-	return false
+	return f.SubscriptionID == "" || slices.Contains(e.SubscriptionIDs, f.SubscriptionID)
 }

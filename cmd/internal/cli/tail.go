@@ -70,7 +70,7 @@ func follow(ctx context.Context, c *client.Client, f event.TailFilter, take func
 	for {
 		err := c.Tail(ctx, f, take)
 		if ctx.Err() != nil {
-			return nil // as asked
+			return nil //nolint:nilerr // ended as asked
 		}
 		if err != nil {
 			return err

@@ -35,7 +35,9 @@ func TestMergeScans(t *testing.T) {
 		{"what several know comes once", []event.Scan{{Refs: refs(5, 3), Done: true}, {Refs: refs(5, 4), Done: true}}, 3, refs(5, 4, 3), event.Ref{}},
 		{"more than the limit", []event.Scan{{Refs: refs(5, 3), Done: true}, {Refs: refs(6, 4), Done: true}}, 3, refs(6, 5, 4), ref(4)},
 		{
-			"one source has not looked that far", []event.Scan{{Refs: refs(9, 8, 1), Done: true}, {Refs: refs(7), Upto: ref(5)}}, 10,
+			"one source has not looked that far",
+			[]event.Scan{{Refs: refs(9, 8, 1), Done: true}, {Refs: refs(7), Upto: ref(5)}},
+			10,
 			refs(9, 8, 7), ref(5),
 		},
 		{"the one that looked least decides", []event.Scan{{Upto: ref(2)}, {Refs: refs(9, 3), Upto: ref(3)}, {Refs: refs(8, 4), Upto: ref(4)}}, 10, refs(9, 8, 4), ref(4)},

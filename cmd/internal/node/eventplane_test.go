@@ -175,6 +175,9 @@ func TestNode_replay(t *testing.T) {
 	}
 }
 
+// tailClient has no time limit: a tail goes on.
+var tailClient = &http.Client{}
+
 // tailLines follows a node's tail and sends its lines until the test ends.
 func tailLines(c *testCluster, at *testNode, query string) <-chan string {
 	c.tb.Helper()
@@ -185,7 +188,7 @@ func tailLines(c *testCluster, at *testNode, query string) <-chan string {
 		c.tb.Fatal(err)
 	}
 	req.Header.Set("Authorization", "App "+testKey)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := tailClient.Do(req) //nolint:bodyclose // the goroutine below closes it
 	if err != nil {
 		c.tb.Fatal(err)
 	}
