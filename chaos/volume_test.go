@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -221,6 +222,17 @@ func post(ctx context.Context, client *http.Client, addr string, body []byte) er
 	}
 }
 
+// missing tells what the cluster knows of an event that did not arrive.
+func (c *cluster) missing(ctx context.Context, r *ledger) string {
+	r.mu.Lock()
+	n := slices.Index(r.arrived, 0)
+	r.mu.Unlock()
+	var record, stats json.RawMessage
+	err := c.call(ctx, http.MethodGet, c.nodes[0].api, fmt.Sprintf("/events/1/events/SMS-%d", n), nil, &record)
+	err = errors.Join(err, c.call(ctx, http.MethodGet, c.nodes[0].api, "/events/1/stats", nil, &stats))
+	return fmt.Sprintf("event %d: %s; figures: %s; %v", n, record, stats, err)
+}
+
 // subscribe makes a subscription to the deliveries of a channel with a profile
 // of its own.
 func (c *cluster) subscribe(ctx context.Context, channel, profile, url string, knobs map[string]any) {
@@ -298,8 +310,11 @@ func TestChaosVolumeUnderKills(t *testing.T) {
 		}
 	}
 	accepted := time.Since(began)
-	if err := recv.until(ctx, events); err != nil {
-		t.Fatal(err)
+	// The receiver is always there, so nothing has to wait for a retry long.
+	rest, cancelRest := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancelRest()
+	if err := recv.until(rest, events); err != nil {
+		t.Fatalf("%v after %d kills; %s", err, kills, c.missing(ctx, recv))
 	}
 	recv.mu.Lock()
 	defer recv.mu.Unlock()
