@@ -100,7 +100,11 @@ func TestDispatcher_breaker(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t
 		var told []string
-		w.opts.OnNotice = func(n Notice) { told = append(told, n.Name+" "+n.ProfileID) }
+		w.opts.OnNotice = func(n Notice) {
+			w.sender.mu.Lock()
+			defer w.sender.mu.Unlock()
+			told = append(told, n.Name+" "+n.ProfileID)
+		}
 		down := true
 		w.sender.script(func(ctx context.Context, _ int, _ *webhook.Request) webhook.Result {
 			w.sender.mu.Lock()
@@ -248,6 +252,8 @@ func TestDispatcher_ageWhileWaiting(t *testing.T) {
 		t := w.t
 		var dead []string
 		w.opts.OnNotice = func(n Notice) {
+			w.sender.mu.Lock()
+			defer w.sender.mu.Unlock()
 			if n.Name == event.NoticeDead {
 				dead = append(dead, fmt.Sprint(n.Fields["outcome"], " after ", n.Fields["attempts"]))
 			}

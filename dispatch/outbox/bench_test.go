@@ -93,3 +93,64 @@ func heapInUse() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkTake takes from a lane and gives back, with few and with many
+// deliveries waiting: for each order the figures must not grow with the lane.
+// A third of the lane waits for a retry, some of it due.
+func BenchmarkTake(b *testing.B) {
+	for _, o := range []struct {
+		name  string
+		order Order
+	}{{"none", OrderNone}, {"key", OrderKey}, {"strict", OrderStrict}} {
+		for _, n := range []int{2_000, 200_000} {
+			b.Run(fmt.Sprint(o.name, "-", n), func(b *testing.B) { benchTake(b, o.order, n) })
+		}
+	}
+}
+
+func benchTake(b *testing.B, o Order, n int) {
+	b.Helper()
+	s, err := Open(Options{Path: filepath.Join(b.TempDir(), "o.db"), NoSync: true, MemoryBytes: 1 << 30})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	index := uint64(0)
+	apply := func(c Command) {
+		index++
+		s.Apply(&raft.Log{Index: index, Type: raft.LogCommand, Data: Encode(c)})
+	}
+	for i := 0; i < n; i += 1000 {
+		c := &Accept{At: testEpoch}
+		st := &Settle{At: testEpoch}
+		for j := i; j < i+1000; j++ {
+			id := fmt.Sprint("d", j)
+			c.Events = append(c.Events, AcceptedEvent{
+				Event: event.Event{Account: "acme", ID: id, OrderingKey: fmt.Sprint("k", j%1000), Payload: []byte(`{}`)}, Request: j,
+				Targets: []Target{{DeliveryID: id, ProfileID: "p"}},
+			})
+			if j%3 == 1 {
+				at := testEpoch.Add(time.Duration(j) * time.Millisecond)
+				st.Settlements = append(st.Settlements, Settlement{DeliveryID: id, Status: event.StatusRetrying, Attempt: 1, NextAt: at})
+			}
+		}
+		apply(c)
+		apply(st)
+	}
+	opts := TakeOptions{Limit: 10, MaxBytes: 1 << 20, Order: o}
+	now := testEpoch.Add(time.Second)
+	if _, err := s.Take(pLane, now, opts); err != nil { // organises the lane
+		b.Fatal(err)
+	}
+	s.Unwatch(0)
+	for i := 0; b.Loop(); i++ {
+		opts.FreshOnly = i%2 == 0
+		got, err := s.Take(pLane, now, opts)
+		if err != nil || len(got.Deliveries) == 0 {
+			b.Fatal(err)
+		}
+		for j := range got.Deliveries {
+			s.Release(got.Deliveries[j].ID)
+		}
+	}
+}

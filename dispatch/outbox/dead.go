@@ -53,6 +53,7 @@ type deadLetters struct {
 	list   ageList[row]
 	bytes  int64
 	last   int64     // the youngest DeadAt there was
+	due    int64     // when the last replayed request became due
 	set    Retention // by Retain; zero: the defaults
 	forgot [forgetReasons]uint64
 }

@@ -35,6 +35,7 @@ var (
 	metaOrder  = []byte("order")  // next place in the queues of forgetting
 	metaFormat = []byte("format") // of everything in the file
 	metaDead   = []byte("dead")   // the youngest DeadAt there was, Unix ns
+	metaDue    = []byte("due")    // when the last replayed request became due, Unix ns
 
 	// What Retain set; 0: nothing.
 	metaDeadAge   = []byte("deadAge")

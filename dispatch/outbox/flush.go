@@ -86,6 +86,7 @@ func (st *state) capture() *flushBatch {
 	put(bucketMeta, metaSeq, metaValue(st.nextSeq))
 	put(bucketMeta, metaOrder, metaValue(st.nextOrder))
 	put(bucketMeta, metaDead, metaValue(uint64(st.dead.last)))           //nolint:gosec // never negative
+	put(bucketMeta, metaDue, metaValue(uint64(st.dead.due)))             //nolint:gosec // never negative
 	put(bucketMeta, metaDeadAge, metaValue(uint64(st.dead.set.Age)))     //nolint:gosec // never negative
 	put(bucketMeta, metaDeadBytes, metaValue(uint64(st.dead.set.Bytes))) //nolint:gosec // never negative
 	put(bucketMeta, metaDeadCount, metaValue(uint64(st.dead.set.Count))) //nolint:gosec // never negative

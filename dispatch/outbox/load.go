@@ -54,7 +54,7 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 	if f != format {
 		return fmt.Errorf("the file has format %d, this version knows %d", f, format)
 	}
-	var lastAt, dead, age, bytes, count uint64
+	var lastAt, dead, due, age, bytes, count uint64
 	for _, m := range []struct {
 		name []byte
 		dst  *uint64
@@ -64,6 +64,7 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 		{metaSeq, &st.nextSeq},
 		{metaOrder, &st.nextOrder},
 		{metaDead, &dead},
+		{metaDue, &due},
 		{metaDeadAge, &age},
 		{metaDeadBytes, &bytes},
 		{metaDeadCount, &count},
@@ -75,7 +76,7 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 	if age > uint64(MaxRetainAge) || bytes > MaxRetainBytes || count > MaxRetainCount {
 		return errors.New("the retention of dead letters is out of range")
 	}
-	st.lastAt, st.dead.last = int64(lastAt), int64(dead)
+	st.lastAt, st.dead.last, st.dead.due = int64(lastAt), int64(dead), int64(due)
 	st.dead.set = Retention{Age: time.Duration(age), Bytes: int64(bytes), Count: int(count)}
 	return nil
 }

@@ -19,6 +19,7 @@ type reference struct {
 	settled    []*refReceipt
 	dead       []refDead // oldest first
 	lastDead   time.Time
+	due        time.Time // of the request replayed last
 	keep       Retention
 	replays    []*refReplay
 	receiptMax int
@@ -147,7 +148,7 @@ func (m *reference) revive(c *Revive) ([]Verdict, model.Code) {
 		}
 	}
 	vs := []Verdict{}
-	due, last := m.now, time.Time{}
+	last := time.Time{}
 	for _, id := range c.IDs {
 		i := slices.IndexFunc(m.dead, func(d refDead) bool { return d.id == id })
 		if i < 0 || m.deliveries[id].Event.Account != c.Account {
@@ -156,13 +157,16 @@ func (m *reference) revive(c *Revive) ([]Verdict, model.Code) {
 		}
 		vs = append(vs, Settled)
 		at := m.dead[i].at
-		if !last.IsZero() && !at.Equal(last.Add(1)) {
-			due = due.Add(1)
+		if last.IsZero() || !at.Equal(last.Add(1)) {
+			m.due = m.due.Add(1)
+			if m.due.Before(m.now) {
+				m.due = m.now
+			}
 		}
 		last = at
 		m.dead = slices.Delete(m.dead, i, i+1)
 		d := m.deliveries[id]
-		d.Status, d.Base, d.SeriesAt, d.NextAt = event.StatusRetrying, d.Attempt, m.now, due
+		d.Status, d.Base, d.SeriesAt, d.NextAt = event.StatusRetrying, d.Attempt, m.now, m.due
 		m.pos[id] = m.seq
 		m.seq++
 		if r := m.receiptOf[id]; r != nil && !r.gone {

@@ -133,7 +133,7 @@ func (st *state) revive(c *Revive) ([]Verdict, *model.Error) {
 		}
 	}
 	vs := make([]Verdict, len(c.IDs))
-	due, before, settled := now, int64(-1), 0
+	before, settled := int64(-1), 0
 	for i, id := range c.IDs {
 		r := st.row(deliveryKey(id))
 		switch {
@@ -146,11 +146,11 @@ func (st *state) revive(c *Revive) ([]Verdict, *model.Error) {
 		}
 		// Each request becomes due at an instant of its own, so that Take parts
 		// them where it must and keeps the members of each together.
-		if before >= 0 && r.nextAt != before+1 {
-			due++
+		if before < 0 || r.nextAt != before+1 {
+			st.dead.due = max(now, st.dead.due+1)
 		}
 		before = r.nextAt
-		st.reviveRow(r, now, due)
+		st.reviveRow(r, now, st.dead.due)
 		vs[i] = Settled
 		settled++
 	}

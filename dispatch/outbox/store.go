@@ -181,6 +181,7 @@ func openFile(path string, noSync bool) (*bolt.DB, error) {
 			{metaSeq, 1},
 			{metaOrder, 1},
 			{metaDead, 0},
+			{metaDue, 0},
 			{metaDeadAge, 0},
 			{metaDeadBytes, 0},
 			{metaDeadCount, 0},
