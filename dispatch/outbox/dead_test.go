@@ -15,7 +15,7 @@ import (
 )
 
 // die makes a dead letter of an event of its own with a payload of n bytes.
-func (d *driver) die(at time.Time, account, id string, n, attempt int) {
+func (d *driver) die(at time.Time, account, id string, n, attempt int) { //nolint:unparam // calls read better with it
 	d.t.Helper()
 	d.accept(at, event.Event{Account: account, ID: id, Channel: "SMS", Name: "DELIVERY", Payload: make([]byte, n)}, 1, 0, id)
 	d.settle(at, Settlement{
@@ -24,7 +24,7 @@ func (d *driver) die(at time.Time, account, id string, n, attempt int) {
 	})
 }
 
-func (d *driver) deadIDs(account string) []string {
+func (d *driver) deadIDs(account string) []string { //nolint:unparam // calls read better with it
 	d.t.Helper()
 	p, err := d.s.DeadLetters(account, event.DeadFilter{}, time.Time{}, 100)
 	if err != nil {

@@ -122,6 +122,33 @@ func TestRevive_receipt(t *testing.T) {
 	}
 }
 
+// After a restart a dead letter does not take the receipt of a younger event of
+// its id for its own.
+func TestRevive_receiptAfterRestart(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir() + "/o.db"
+	s, err := Open(Options{Path: path, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := drive(t, s)
+	d.accept(testEpoch, given("a"), 1, 0, "a1")
+	d.settle(testEpoch, Settlement{DeliveryID: "a1", Status: event.StatusDead, Attempt: 1})
+	later := testEpoch.Add(time.Hour)
+	if got := d.accept(later, given("a"), 2, time.Hour, "a2"); got.Status != event.Accepted {
+		t.Fatalf("after its window: %+v", got)
+	}
+	d.settle(later, Settlement{DeliveryID: "a2", Status: event.StatusDelivered, Attempt: 1})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = drive(t, openTest(t, Options{Path: path}))
+	d.revive(&Revive{At: later, IDs: []string{"a1"}})
+	if got := d.accept(later.Add(time.Hour), given("a"), 3, 0, "a3"); got.Status != event.Accepted {
+		t.Errorf("the younger event is remembered beyond its window: %+v", got)
+	}
+}
+
 // INV outbox-15 at each limit and one above.
 func TestStartReplay_limits(t *testing.T) {
 	t.Parallel()
