@@ -46,7 +46,7 @@ type Hooks struct {
 type Options struct {
 	Path string
 	// MemoryBytes bounds the heavy part of deliveries (envelopes, payloads)
-	// in memory; 0: DefaultMemoryBytes. About 135 bytes for each delivery
+	// in memory; 0: DefaultMemoryBytes. About 150 bytes for each delivery
 	// that is owed come on top, and as much for each remembered event id.
 	MemoryBytes   int
 	FlushInterval time.Duration // 0: DefaultFlushInterval
