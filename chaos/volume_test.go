@@ -243,6 +243,13 @@ func (c *cluster) subscribe(ctx context.Context, channel, profile, url string, k
 	if err := c.call(ctx, http.MethodPost, c.nodes[0].api, "/subscriptions/1/subscription/"+channel, create, nil); err != nil {
 		c.tb.Fatal(err)
 	}
+	// A node matches against the config it has applied; a read brings it up to
+	// date, so that the first events do not come before the subscription.
+	for _, p := range c.nodes {
+		if err := c.call(ctx, http.MethodGet, p.api, "/subscriptions/1/profiles/"+profile, nil, nil); err != nil {
+			c.tb.Fatal(err)
+		}
+	}
 }
 
 // TestChaosExactlyOnce sends a million events through three nodes without
