@@ -3,9 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
-	"sync"
 	"time"
 
 	"example.com/belfry/api"
@@ -122,50 +120,6 @@ func mergeScans(scans []event.Scan, limit int) (refs []event.Ref, next event.Ref
 		next = refs[limit-1]
 	}
 	return refs, next
-}
-
-// gather asks all peers the same, hands each answer to take (one at a time) and
-// returns who did not answer.
-func gather[T any](ctx context.Context, c caller, peers []string, method string, query any, take func(T)) (away []string) {
-	body, err := json.Marshal(query)
-	if err != nil {
-		return peers
-	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, id := range peers {
-		wg.Go(func() {
-			var answer T
-			b, err := c.Call(ctx, id, method, body)
-			if err == nil {
-				err = json.Unmarshal(b, &answer)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				away = append(away, id)
-				return
-			}
-			take(answer)
-		})
-	}
-	wg.Wait()
-	return away
-}
-
-// answers makes a handler of peer calls of a function on JSON.
-func answers[Q, A any](f func(ctx context.Context, q Q) (A, error)) func(context.Context, string, []byte) ([]byte, error) {
-	return func(ctx context.Context, _ string, body []byte) ([]byte, error) {
-		var q Q
-		if err := json.Unmarshal(body, &q); err != nil {
-			return nil, model.Errorf(model.CodeInvalid, "the query cannot be read").WithCause(err)
-		}
-		a, err := f(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(a)
-	}
 }
 
 // serveScan answers methodScan.

@@ -2,9 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
-	"slices"
-	"sync"
 	"time"
 
 	"example.com/belfry/dispatch/event"
@@ -48,51 +45,23 @@ type lookupQuery struct {
 func (e *events) Event(ctx context.Context, account, eventID string) (event.Record, error) {
 	rec, found := e.local(account, eventID)
 	rec.Account, rec.ID = account, eventID
-	query, err := json.Marshal(lookupQuery{account, eventID})
-	if err != nil {
-		return event.Record{}, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, gatherTimeout)
 	defer cancel()
-
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, id := range e.peers() {
-		wg.Go(func() {
-			b, err := e.caller.Call(ctx, id, methodLookup, query)
-			var answer event.Record
-			if err == nil {
-				err = json.Unmarshal(b, &answer)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case model.CodeOf(err) == model.CodeNotFound:
-			case err != nil:
-				rec.Unreachable = append(rec.Unreachable, id)
-			default:
-				found = true
-				mergeRecord(&rec, answer)
-			}
-		})
-	}
-	wg.Wait()
+	rec.Unreachable = gather(ctx, e.caller, e.peers(), methodLookup, lookupQuery{account, eventID}, func(answer event.Record) {
+		found = true
+		mergeRecord(&rec, answer)
+	})
 	if !found {
 		return event.Record{}, model.Errorf(model.CodeNotFound, "there is no event %q, or it is older than the retention", eventID)
 	}
-	slices.Sort(rec.Unreachable)
 	return rec, nil
 }
 
 // serveLookup answers methodLookup for other nodes.
-func (e *events) serveLookup(_ context.Context, _ string, body []byte) ([]byte, error) {
-	var q lookupQuery
-	if err := json.Unmarshal(body, &q); err != nil {
-		return nil, model.Errorf(model.CodeInvalid, "the lookup cannot be read").WithCause(err)
-	}
+func (e *events) serveLookup(_ context.Context, q lookupQuery) (event.Record, error) {
 	rec, ok := e.local(q.Account, q.EventID)
 	if !ok {
-		return nil, model.Errorf(model.CodeNotFound, "not known here")
+		return rec, model.Errorf(model.CodeNotFound, "not known here")
 	}
-	return json.Marshal(rec)
+	return rec, nil
 }

@@ -19,7 +19,7 @@ func (p peersOf) Call(ctx context.Context, nodeID, method string, body []byte) (
 	if e == nil || method != methodLookup {
 		return nil, errors.New("connection refused")
 	}
-	return e.serveLookup(ctx, "n1", body)
+	return answers(e.serveLookup)(ctx, "n1", body)
 }
 
 func knows(rec event.Record) lookup {

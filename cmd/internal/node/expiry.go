@@ -17,7 +17,6 @@ const (
 	// expiryLookback is how long after its time a warning is still given: less
 	// than the default idempotency window, within which it is given once.
 	expiryLookback = 23 * time.Hour
-	expiryPage     = 100
 )
 
 // expiryWarnings are how long before the end of a certificate its account is
@@ -59,17 +58,20 @@ func (x *expiry) Run(ctx context.Context, _ uint64) error {
 }
 
 func (x *expiry) look(now time.Time) error {
-	return eachPage(func(page int) (model.Page[model.Account], error) {
-		return x.certificates.ListAccounts(page, expiryPage)
-	},
-		func(a model.Account) error {
-			return eachPage(func(page int) (model.Page[model.Certificate], error) {
-				return x.certificates.ListCertificates(a.ID, model.CertificateFilter{}, page, expiryPage)
-			}, func(c model.Certificate) error {
-				x.judge(now, &c)
-				return nil
-			})
-		})
+	for a, err := range eachOf(func(page int) (model.Page[model.Account], error) { return x.certificates.ListAccounts(page, pageSize) }) {
+		if err != nil {
+			return err
+		}
+		for c, err := range eachOf(func(page int) (model.Page[model.Certificate], error) {
+			return x.certificates.ListCertificates(a.ID, model.CertificateFilter{}, page, pageSize)
+		}) {
+			if err != nil {
+				return err
+			}
+			x.judge(now, &c)
+		}
+	}
+	return nil
 }
 
 // judge tells of c if the time for one of the warnings has just come.
@@ -92,23 +94,5 @@ func (x *expiry) judge(now time.Time, c *model.Certificate) {
 				"validUntil": c.ValidUntil.UTC(), "days": days,
 			},
 		})
-	}
-}
-
-// eachPage runs over everything that a paged list has.
-func eachPage[T any](list func(page int) (model.Page[T], error), f func(T) error) error {
-	for page := 0; ; page++ {
-		p, err := list(page)
-		if err != nil {
-			return err
-		}
-		for _, item := range p.Items {
-			if err := f(item); err != nil {
-				return err
-			}
-		}
-		if len(p.Items) == 0 || (page+1)*p.Size >= p.Total {
-			return nil
-		}
 	}
 }

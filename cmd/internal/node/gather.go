@@ -2,10 +2,62 @@ package node
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"slices"
+	"sync"
 
 	"example.com/belfry/dispatch/event"
+	"example.com/belfry/fsm/model"
 )
+
+// gather asks all peers the same, hands each answer to take (one at a time) and
+// returns, in order, who did not answer. CodeNotFound is an answer: nothing is
+// known there.
+func gather[T any](ctx context.Context, c caller, peers []string, method string, query any, take func(T)) (away []string) {
+	body, err := json.Marshal(query)
+	if err != nil {
+		return peers
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, id := range peers {
+		wg.Go(func() {
+			var answer T
+			b, err := c.Call(ctx, id, method, body)
+			if err == nil {
+				err = json.Unmarshal(b, &answer)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case model.CodeOf(err) == model.CodeNotFound:
+			case err != nil:
+				away = append(away, id)
+			default:
+				take(answer)
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(away)
+	return away
+}
+
+// answers makes a handler of peer calls of a function on JSON.
+func answers[Q, A any](f func(ctx context.Context, q Q) (A, error)) func(context.Context, string, []byte) ([]byte, error) {
+	return func(ctx context.Context, _ string, body []byte) ([]byte, error) {
+		var q Q
+		if err := json.Unmarshal(body, &q); err != nil {
+			return nil, model.Errorf(model.CodeInvalid, "the query cannot be read").WithCause(err)
+		}
+		a, err := f(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(a)
+	}
+}
 
 // mergeRecord folds what another node knows of an event into dst: deliveries
 // by id, attempts of all nodes in their order, the most final status.

@@ -33,8 +33,6 @@ const (
 	// the members are looked at.
 	tailRetry = time.Second
 	tailPeers = 5 * time.Second
-
-	matchPage = 100
 )
 
 // watcher implements api.Watcher over all nodes.
@@ -80,28 +78,23 @@ func (w *watcher) Match(_ context.Context, e *event.Event) (event.MatchReport, e
 		}
 	}
 	slices.SortFunc(r.Matched, func(a, b event.MatchedSubscription) int { return cmp.Compare(a.SubscriptionID, b.SubscriptionID) })
-	for page := 0; ; page++ {
-		p, err := w.config.ListSubscriptions(e.Account, e.Channel, model.SubscriptionFilter{}, page, matchPage)
-		if err != nil {
+	for s, err := range eachOf(func(page int) (model.Page[model.Subscription], error) {
+		return w.config.ListSubscriptions(e.Account, e.Channel, model.SubscriptionFilter{}, page, pageSize)
+	}) {
+		switch {
+		case err != nil:
 			return r, err
-		}
-		for i := range p.Items {
-			s := &p.Items[i]
-			if matched[s.ID] {
-				continue
-			}
-			if len(r.Unmatched) == event.MaxUnmatched {
-				r.More = true
-				return r, nil
-			}
-			r.Unmatched = append(r.Unmatched, event.UnmatchedSubscription{
-				SubscriptionID: s.ID, ProfileID: s.ProfileID, Reasons: index.Explain(s, e),
-			})
-		}
-		if len(p.Items) == 0 || (page+1)*p.Size >= p.Total {
+		case matched[s.ID]:
+			continue
+		case len(r.Unmatched) == event.MaxUnmatched:
+			r.More = true
 			return r, nil
 		}
+		r.Unmatched = append(r.Unmatched, event.UnmatchedSubscription{
+			SubscriptionID: s.ID, ProfileID: s.ProfileID, Reasons: index.Explain(&s, e),
+		})
 	}
+	return r, nil
 }
 
 type statsQuery struct {
@@ -118,7 +111,6 @@ func (w *watcher) Stats(ctx context.Context, account string, window time.Duratio
 	away := gather(ctx, w.caller, w.peers(), methodStats, statsQuery{account, window}, func(c stats.Counts) { counts.Merge(c) })
 	to := w.now().UTC()
 	st := counts.Stats(to.Add(-window), to)
-	slices.Sort(away)
 	st.Unreachable = away
 	lanes, err := w.outbox.Lanes(account)
 	if err != nil {

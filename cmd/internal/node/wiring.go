@@ -285,7 +285,7 @@ func (n *Node) handOver(ctx context.Context) error {
 // serveHTTP starts the API and, where one is configured, the admin address.
 func (n *Node) serveHTTP() error {
 	plane := &events{publisher: n.publisher, local: n.dispatcher.Lookup, caller: n.cluster.Caller(), peers: n.members.others}
-	n.cluster.Handle(methodLookup, plane.serveLookup)
+	n.cluster.Handle(methodLookup, answers(plane.serveLookup))
 	records := &archive{
 		outbox: n.outbox, proposer: n.cluster.Group(groupEvents), scan: n.attempts.Scan, local: n.dispatcher.Lookup,
 		caller: n.cluster.Caller(), peers: n.members.others, now: time.Now,
