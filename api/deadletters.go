@@ -106,14 +106,6 @@ func errNoDeadLetter() error {
 	return model.Errorf(model.CodeNotFound, "there is no dead letter of this delivery: it was never given up, was sent again, or is no longer kept")
 }
 
-// noDeadLetter gives the one text for a dead letter that is not there.
-func noDeadLetter(err error) error {
-	if model.CodeOf(err) == model.CodeNotFound {
-		return errNoDeadLetter()
-	}
-	return err
-}
-
 func (s *Server) getDeadLetter(r *request) error {
 	archive, err := s.archive()
 	if err != nil {
@@ -128,7 +120,7 @@ func (s *Server) getDeadLetter(r *request) error {
 	}
 	d, err := archive.DeadLetter(r.ctx(), r.caller.account, id)
 	if err != nil {
-		return noDeadLetter(err)
+		return notFoundAs(err, errNoDeadLetter())
 	}
 	return r.json(http.StatusOK, deadLetterWire(d, d.Event))
 }
@@ -152,7 +144,7 @@ func (s *Server) replayDeadLetter(r *request) error {
 	ctx, cancel := r.writeCtx()
 	defer cancel()
 	if err := archive.Replay(ctx, r.caller.account, id); err != nil {
-		return noDeadLetter(err)
+		return notFoundAs(err, errNoDeadLetter())
 	}
 	return r.json(http.StatusAccepted, deliveryOut{DeliveryID: id})
 }

@@ -199,6 +199,15 @@ func prefersXML(accept string) bool {
 	return best["xml"] > 0 && best["xml"] > best["json"]
 }
 
+// notFoundAs gives the one text of this API for what is not there, whoever said
+// so; other errors stay as they are.
+func notFoundAs(err, none error) error {
+	if model.CodeOf(err) == model.CodeNotFound {
+		return none
+	}
+	return err
+}
+
 func (r *request) writeJSON(status int, contentType string, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {

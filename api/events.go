@@ -229,10 +229,7 @@ func (s *Server) getEvent(r *request) error {
 	}
 	rec, err := plane.Event(r.ctx(), r.caller.account, id)
 	if err != nil {
-		if model.CodeOf(err) == model.CodeNotFound {
-			return model.Errorf(model.CodeNotFound, "there is no such event, or it is no longer kept")
-		}
-		return err
+		return notFoundAs(err, model.Errorf(model.CodeNotFound, "there is no such event, or it is no longer kept"))
 	}
 	return r.json(http.StatusOK, recordWire(rec))
 }

@@ -109,7 +109,7 @@ func (s *Server) getReplay(r *request) error {
 	}
 	job, err := archive.ReplayJob(r.ctx(), r.caller.account, id)
 	if err != nil {
-		return noReplay(err)
+		return notFoundAs(err, errNoReplay())
 	}
 	return r.json(http.StatusOK, job)
 }
@@ -134,7 +134,7 @@ func (s *Server) cancelReplay(r *request) error {
 	defer cancel()
 	job, err := archive.CancelReplay(ctx, r.caller.account, id)
 	if err != nil {
-		return noReplay(err)
+		return notFoundAs(err, errNoReplay())
 	}
 	return r.json(http.StatusOK, job)
 }
@@ -150,12 +150,4 @@ func (r *request) replayID() (string, error) {
 
 func errNoReplay() error {
 	return model.Errorf(model.CodeNotFound, "there is no such replay, or it is no longer remembered")
-}
-
-// noReplay gives the one text for a job that is not there.
-func noReplay(err error) error {
-	if model.CodeOf(err) == model.CodeNotFound {
-		return errNoReplay()
-	}
-	return err
 }
