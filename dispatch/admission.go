@@ -116,5 +116,5 @@ type owed struct{ store *outbox.Store }
 
 // Backlog implements backlog.
 func (o owed) Backlog(account string) (own, all int) {
-	return o.store.Backlog(account), o.store.Stats().Pending
+	return o.store.Backlog(account), o.store.Pending()
 }

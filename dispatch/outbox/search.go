@@ -219,6 +219,13 @@ func (s *Store) Backlog(account string) int {
 	return 0
 }
 
+// Pending is how many deliveries are owed to all accounts.
+func (s *Store) Pending() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.st.pending
+}
+
 // LaneBacklog is what is owed to one destination.
 type LaneBacklog struct {
 	LaneKey
