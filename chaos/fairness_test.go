@@ -79,6 +79,7 @@ type stopwatch struct {
 	mu   sync.Mutex
 	late []time.Duration
 	hung int
+	more chan struct{} // has a value after an arrival
 }
 
 func newStopwatch(tb testing.TB) *stopwatch {
@@ -87,7 +88,7 @@ func newStopwatch(tb testing.TB) *stopwatch {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &stopwatch{url: "http://" + l.Addr().String(), end: make(chan struct{})}
+	s := &stopwatch{url: "http://" + l.Addr().String(), end: make(chan struct{}), more: make(chan struct{}, 1)}
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = srv.Serve(l) }()
 	tb.Cleanup(func() {
@@ -123,6 +124,28 @@ func (s *stopwatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	for _, e := range body.Results {
 		s.late = append(s.late, now.Sub(time.Unix(0, e.At)))
+	}
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+}
+
+// until waits until so many arrivals were measured since the last take, or ctx
+// ends.
+func (s *stopwatch) until(ctx context.Context, n int) {
+	for {
+		s.mu.Lock()
+		all := len(s.late) >= n
+		s.mu.Unlock()
+		if all {
+			return
+		}
+		select {
+		case <-s.more:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -180,9 +203,11 @@ func TestChaosFairness(t *testing.T) {
 		var senders sync.WaitGroup
 		tick := time.NewTicker(fairnessGap / healthyAccounts)
 		defer tick.Stop()
+		sent := 0
 		for n := 0; ; n++ {
 			select {
 			case <-tick.C:
+				sent++
 				senders.Go(func() {
 					var answer any
 					in := map[string]any{"channel": "SMS", "event": "DELIVERY", "payload": map[string]any{"at": time.Now().UnixNano()}}
@@ -194,7 +219,9 @@ func TestChaosFairness(t *testing.T) {
 			case <-stop:
 			}
 			senders.Wait()
-			time.Sleep(time.Second) // the last ones arrive
+			last, cancelLast := context.WithTimeout(ctx, 30*time.Second)
+			defer cancelLast()
+			hook.until(last, sent)
 			return hook.take()
 		}
 	}
