@@ -55,7 +55,7 @@ type Config struct {
 	IdempotencyWindow time.Duration `flag:"idempotency-window" default:"24h" min:"1m" max:"720h" help:"How long a repeated eventId is recognised."`
 	AccountEventRate  int           `flag:"account-event-rate" default:"20000" min:"1" max:"10000000" help:"Most events of one account that this node takes in per second. Above: 429."`
 	MaxAccountBacklog int           `flag:"max-account-backlog" default:"2000000" min:"1" max:"100000000" help:"Deliveries of one account that may wait. While there are as many, its events are answered 429."`
-	MaxBacklog        int           `flag:"max-backlog" default:"4000000" min:"1" max:"100000000" help:"Deliveries of all accounts that may wait. Each takes about 140 bytes of memory on every node. While there are as many, events are answered 429."`
+	MaxBacklog        int           `flag:"max-backlog" default:"4000000" min:"1" max:"100000000" help:"Deliveries of all accounts that may wait. Each takes about 70 bytes of memory on every node, 150 with an orderingKey or once it was tried. While there are as many, events are answered 429."`
 	MinFreeDisk       Bytes         `flag:"min-free-disk" default:"512MiB" min:"0B" max:"1TiB" help:"Free space in the file system of --data-dir below which this node takes no events: 503. Changes of the configuration are still taken."`
 	DeadLetterAge     time.Duration `flag:"dead-letter-age" default:"336h" min:"1m" max:"8760h" help:"How long dead letters are kept. The same on every node, as the two below: the leader's values rule."`
 	DeadLetterBytes   Bytes         `flag:"dead-letter-bytes" default:"1GiB" min:"1MiB" max:"1TiB" help:"Room for dead letters with their events. The oldest go first."`

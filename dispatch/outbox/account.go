@@ -1,11 +1,16 @@
 package outbox
 
+import (
+	"cmp"
+	"slices"
+)
+
 // accountState is what the outbox holds of one account.
 type accountState struct {
 	pending int
 	lanes   map[*lane]struct{}
-	events  ageList[eventRow] // of which a delivery is kept, in acceptance order
-	dead    ageList[row]      // dead letters, by DeadAt
+	events  ageList[eventRef] // of which a delivery is kept, in acceptance order
+	dead    ageList[*row]     // dead letters, by DeadAt
 }
 
 func (st *state) account(name string) *accountState {
@@ -15,6 +20,24 @@ func (st *state) account(name string) *accountState {
 		st.accounts[name] = a
 	}
 	return a
+}
+
+// eventRef is an event in the list of its account.
+type eventRef struct {
+	seq uint64
+	row *eventRow // nil: its only delivery is parked
+}
+
+func (e eventRef) forgotten() bool { return e.row != nil && e.row.forgotten() }
+
+// setEvent changes what the list knows of an event. Readers of the list's
+// elements hold the lock.
+func (a *accountState) setEvent(seq uint64, ev *eventRow) {
+	rest := a.events.rest()
+	i, ok := slices.BinarySearchFunc(rest, seq, func(e eventRef, seq uint64) int { return cmp.Compare(e.seq, seq) })
+	if ok {
+		rest[i].row = ev
+	}
 }
 
 // tidyAccount forgets an account of which nothing is held.
@@ -39,6 +62,7 @@ func (st *state) laneOf(k LaneKey) *lane {
 func (st *state) dropLane(l *lane) {
 	delete(st.lanes[l.key.Partition], laneName{l.key.Account, l.key.Destination})
 	delete(st.account(l.key.Account).lanes, l)
+	delete(st.depot.lanes, l.parked.no)
 }
 
 // count keeps the figures of what is owed.
@@ -57,26 +81,26 @@ const ageSlack = 16
 // there is much of it. Its own methods never overwrite an element, so that what
 // rest gave may be read without the lock.
 type ageList[T any] struct {
-	items []*T
+	items []T
 	head  int
 	live  int
 }
 
-func (q *ageList[T]) push(v *T) {
+func (q *ageList[T]) push(v T) {
 	q.items = append(q.items, v)
 	q.live++
 }
 
-// first is the oldest one, or nil.
-func (q *ageList[T]) first() *T {
-	if q.head == len(q.items) {
-		return nil
+// first is the oldest one, or the zero T.
+func (q *ageList[T]) first() (v T) {
+	if q.head < len(q.items) {
+		v = q.items[q.head]
 	}
-	return q.items[q.head]
+	return v
 }
 
 // dropped takes note that one element became stale.
-func (q *ageList[T]) dropped(stale func(*T) bool) {
+func (q *ageList[T]) dropped(stale func(T) bool) {
 	q.live--
 	for q.head < len(q.items) && stale(q.items[q.head]) {
 		q.head++
@@ -84,9 +108,9 @@ func (q *ageList[T]) dropped(stale func(*T) bool) {
 	if len(q.items)-q.live <= q.live+ageSlack {
 		return
 	}
-	var kept []*T
+	var kept []T
 	if q.live > 0 {
-		kept = make([]*T, 0, q.live+q.live/4)
+		kept = make([]T, 0, q.live+q.live/4)
 	}
 	for _, v := range q.items[q.head:] {
 		if !stale(v) {
@@ -98,4 +122,4 @@ func (q *ageList[T]) dropped(stale func(*T) bool) {
 
 // rest are the elements from the oldest live one on; stale ones may be among
 // them.
-func (q *ageList[T]) rest() []*T { return q.items[q.head:len(q.items):len(q.items)] }
+func (q *ageList[T]) rest() []T { return q.items[q.head:len(q.items):len(q.items)] }

@@ -131,7 +131,7 @@ func (st *state) acceptEvent(now int64, configIndex uint64, e *AcceptedEvent, k 
 	for i := range e.Targets {
 		t := &e.Targets[i]
 		id := deliveryKey(t.DeliveryID)
-		if st.row(id) != nil {
+		if st.known(id) {
 			continue // the same batch once more: its outcome was unknown to the proposer
 		}
 		if ev == nil {
@@ -172,7 +172,7 @@ func (st *state) newEvent(now int64, configIndex uint64, e *AcceptedEvent, rec *
 	ev := &eventRow{seq: st.nextSeq, hot: h, receipt: rec}
 	ev.setBytes(len(e.Event.Payload))
 	st.nextSeq++
-	st.account(e.Event.Account).events.push(ev)
+	st.account(e.Event.Account).events.push(eventRef{ev.seq, ev})
 	st.hotBytes += h.size
 	st.dirtyBytes += h.size
 	st.markEvent(ev)

@@ -50,7 +50,7 @@ var forgetNames = [forgetReasons]string{"age", "bytes", "count"}
 
 // deadLetters are the dead letters of all accounts, by DeadAt.
 type deadLetters struct {
-	list   ageList[row]
+	list   ageList[*row]
 	bytes  int64
 	last   int64     // the youngest DeadAt there was
 	due    int64     // when the last replayed request became due

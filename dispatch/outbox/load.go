@@ -38,11 +38,7 @@ func load(db *bolt.DB, limits Limits) (*state, error) {
 		if err := st.loadReplays(tx.Bucket(bucketReplays)); err != nil {
 			return err
 		}
-		events, err := st.loadEvents(tx.Bucket(bucketEvents))
-		if err != nil {
-			return err
-		}
-		return st.loadRows(tx, events)
+		return st.loadRows(tx)
 	})
 }
 
@@ -122,92 +118,39 @@ func (st *state) loadReplays(b *bolt.Bucket) error {
 	})
 }
 
-// loadedEvent is an event with what its rows must know of it.
-type loadedEvent struct {
-	row  *eventRow
-	slot uint16
+// loading is the part of load that reads what is owed or dead.
+type loading struct {
+	st        *state
+	rows      *bolt.Cursor // of deliveries
+	rk, rv    []byte
+	moves     *bolt.Cursor // of progress
+	mk, mv    []byte
+	dead      []*row // they have their places elsewhere than by seq
+	again     []*row // as have those that were replayed
+	graves    map[LaneKey]*lane
+	ofAnEvent []*row
 }
 
-func (st *state) loadEvents(b *bolt.Bucket) (map[uint64]loadedEvent, error) {
-	events := map[uint64]loadedEvent{}
-	return events, b.ForEach(func(k, v []byte) error {
-		r := codec.NewReader(v)
-		h := readEventHead(r)
-		if r.Failed() || len(k) != 8 {
-			return fmt.Errorf("event %x is unreadable", k)
-		}
-		e := &eventRow{seq: binary.BigEndian.Uint64(k), flags: onDisk}
-		e.setBytes(h.size)
-		if h.receipt != nil {
-			// The receipt may be gone, or another one of the same id be in its
-			// place: a dead letter outlives it.
-			if e.receipt = st.receipts[*h.receipt]; e.receipt == nil || e.receipt.born != h.born {
-				e.receipt = &receipt{key: *h.receipt, born: h.born, flags: gone}
-			}
-		}
-		events[e.seq] = loadedEvent{row: e, slot: h.slot}
-		return nil
-	})
-}
-
-func (st *state) loadRows(tx *bolt.Tx, events map[uint64]loadedEvent) error {
-	var dead, again []*row // they have their places elsewhere than by seq
-	graves := map[LaneKey]*lane{}
-	moving := tx.Bucket(bucketProgress).Cursor()
-	pk, pv := moving.First()
-	err := tx.Bucket(bucketDeliveries).ForEach(func(k, v []byte) error {
-		d, err := decodeDelivery(v)
-		if err != nil || len(k) != 8 {
-			return fmt.Errorf("delivery %x is unreadable", k)
-		}
-		ev := events[d.eventSeq]
-		if ev.row == nil {
-			return fmt.Errorf("delivery %x has no event %d", k, d.eventSeq)
-		}
-		r := &row{seq: binary.BigEndian.Uint64(k), id: deliveryKey(d.id), ev: ev.row, slot: ev.slot, flags: onDisk}
-		if string(pk) == string(k) {
-			p, err := decodeProgress(pv)
-			if err != nil {
-				return fmt.Errorf("progress %x: %w", k, err)
-			}
-			r.status, r.attempt, r.base, r.nextAt = p.status, p.attempt, p.base, p.nextAt
-			if p.series.pos > 0 {
-				r.flags |= revived
-				st.series[r] = p.series
-			}
-			pk, pv = moving.Next()
-		}
-		if ev.row.refs == 0 {
-			st.account(d.account).events.push(ev.row)
-		}
-		ev.row.refs++
-		st.addRow(r)
-		lk := LaneKey{Partition: d.target.Partition, Account: d.account, Destination: d.target.Destination()}
-		if r.status == deadNo {
-			if r.lane = graves[lk]; r.lane == nil {
-				r.lane = &lane{key: lk}
-				graves[lk] = r.lane
-			}
-			dead = append(dead, r)
-			return nil
-		}
-		r.lane = st.laneOf(lk)
-		if r.flags&revived != 0 {
-			again = append(again, r)
-			return nil
-		}
-		st.join(r)
-		return nil
-	})
-	if err != nil {
+// loadRows walks over events and deliveries side by side: those of an event
+// follow it in the sequence.
+func (st *state) loadRows(tx *bolt.Tx) error {
+	l := loading{
+		st: st, rows: tx.Bucket(bucketDeliveries).Cursor(), moves: tx.Bucket(bucketProgress).Cursor(), graves: map[LaneKey]*lane{},
+	}
+	l.rk, l.rv = l.rows.First()
+	l.mk, l.mv = l.moves.First()
+	if err := tx.Bucket(bucketEvents).ForEach(l.event); err != nil {
 		return err
 	}
-	if pk != nil {
-		return fmt.Errorf("progress %x has no delivery", pk)
+	if l.rk != nil {
+		return fmt.Errorf("delivery %x has no event", l.rk)
 	}
-	st.loadReplayed(again)
-	slices.SortFunc(dead, func(x, y *row) int { return cmp.Compare(x.nextAt, y.nextAt) })
-	for _, r := range dead {
+	if l.mk != nil {
+		return fmt.Errorf("progress %x has no delivery", l.mk)
+	}
+	st.loadReplayed(l.again)
+	slices.SortFunc(l.dead, func(x, y *row) int { return cmp.Compare(x.nextAt, y.nextAt) })
+	for _, r := range l.dead {
 		st.dead.list.push(r)
 		st.dead.bytes += deadBytes(r)
 		st.account(r.lane.key.Account).dead.push(r)
@@ -215,22 +158,107 @@ func (st *state) loadRows(tx *bolt.Tx, events map[uint64]loadedEvent) error {
 	return nil
 }
 
+// event reads one event with its deliveries.
+func (l *loading) event(k, v []byte) error {
+	st := l.st
+	r := codec.NewReader(v)
+	h := readEventHead(r)
+	if r.Failed() || len(k) != 8 {
+		return fmt.Errorf("event %x is unreadable", k)
+	}
+	e := &eventRow{seq: binary.BigEndian.Uint64(k), flags: onDisk}
+	e.setBytes(h.size)
+	if h.receipt != nil {
+		// The receipt may be gone, or another one of the same id be in its
+		// place: a dead letter outlives it.
+		if e.receipt = st.receipts[*h.receipt]; e.receipt == nil || e.receipt.born != h.born {
+			e.receipt = &receipt{key: *h.receipt, born: h.born, flags: gone}
+		}
+	}
+	l.ofAnEvent = l.ofAnEvent[:0]
+	for l.rk != nil {
+		d, err := decodeDelivery(l.rv)
+		if err != nil || len(l.rk) != 8 {
+			return fmt.Errorf("delivery %x is unreadable", l.rk)
+		}
+		if d.eventSeq != e.seq {
+			break
+		}
+		r := &row{seq: binary.BigEndian.Uint64(l.rk), id: deliveryKey(d.id), ev: e, slot: h.slot, flags: onDisk}
+		if err := l.progress(r); err != nil {
+			return err
+		}
+		l.lane(r, LaneKey{Partition: d.target.Partition, Account: d.account, Destination: d.target.Destination()})
+		l.ofAnEvent = append(l.ofAnEvent, r)
+		l.rk, l.rv = l.rows.Next()
+	}
+	if len(l.ofAnEvent) == 0 {
+		return fmt.Errorf("event %x has no delivery", k)
+	}
+	e.refs = uint32(len(l.ofAnEvent)) //nolint:gosec // far below 2^32
+	st.account(l.ofAnEvent[0].lane.key.Account).events.push(eventRef{e.seq, e})
+	for _, r := range l.ofAnEvent {
+		l.place(r)
+	}
+	return nil
+}
+
+// progress reads what has changed of a delivery.
+func (l *loading) progress(r *row) error {
+	if string(l.mk) != string(l.rk) {
+		return nil
+	}
+	p, err := decodeProgress(l.mv)
+	if err != nil {
+		return fmt.Errorf("progress %x: %w", l.mk, err)
+	}
+	r.status, r.attempt, r.base, r.nextAt = p.status, p.attempt, p.base, p.nextAt
+	if p.series.pos > 0 {
+		r.flags |= revived
+		l.st.series[r] = p.series
+	}
+	l.mk, l.mv = l.moves.Next()
+	return nil
+}
+
+// lane finds the lane of a row. Those of dead letters are not in the state:
+// nothing is owed to them.
+func (l *loading) lane(r *row, k LaneKey) {
+	if r.status != deadNo {
+		r.lane = l.st.laneOf(k)
+		return
+	}
+	if r.lane = l.graves[k]; r.lane == nil {
+		r.lane = &lane{key: k}
+		l.graves[k] = r.lane
+	}
+}
+
+// place puts a row where it belongs.
+func (l *loading) place(r *row) {
+	l.st.addRow(r)
+	switch {
+	case r.status == deadNo:
+		l.dead = append(l.dead, r)
+	case r.flags&revived != 0:
+		l.again = append(l.again, r)
+	case l.st.parkLoaded(r):
+	default:
+		l.st.join(r)
+	}
+}
+
 // loadReplayed puts replayed rows into their lanes, where they were at the end
 // when they came.
 func (st *state) loadReplayed(again []*row) {
-	place := func(r *row) uint64 {
-		if r.flags&revived != 0 {
-			return st.series[r].pos
-		}
-		return r.seq
-	}
 	lanes := map[*lane]struct{}{}
 	for _, r := range again {
 		st.join(r)
 		lanes[r.lane] = struct{}{}
 	}
 	for l := range lanes {
-		slices.SortFunc(l.all.items, func(x, y *row) int { return cmp.Compare(place(x), place(y)) })
+		l.unsorted = true
+		st.sortLane(l)
 	}
 }
 

@@ -80,7 +80,11 @@ func (k *taker) step(t *testing.T) {
 	t.Helper()
 	maps.DeleteFunc(k.taken, func(id string, _ bool) bool {
 		d := k.ref.deliveries[id]
-		return d == nil || d.Status.Final() || k.s.st.row(deliveryKey(id)).flags&taken == 0
+		if d == nil || d.Status.Final() {
+			return true
+		}
+		r := k.s.st.row(deliveryKey(id))
+		return r == nil || r.flags&taken == 0
 	})
 	for _, key := range k.s.Fresh() {
 		delete(k.idle, key)
@@ -327,5 +331,6 @@ func (m *reference) checkScan(t *testing.T, s *Store, r *rand.Rand, account stri
 func eventOf(s *Store, id string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.st.row(deliveryKey(id)).ev.seq
+	x, _ := s.st.look(deliveryKey(id))
+	return x.eventSeq
 }

@@ -27,6 +27,12 @@ func content(t *testing.T, s *Store) []Delivery {
 	for r := range maps.Values(s.st.rows) {
 		sights = append(sights, s.st.sight(r))
 	}
+	for _, e := range s.st.depot.index {
+		if e != 0 {
+			x, _ := s.st.parkedSight(s.st.depot.at(e - 1).id)
+			sights = append(sights, x)
+		}
+	}
 	s.mu.Unlock()
 	slices.SortFunc(sights, func(a, b sight) int { return int(a.seq) - int(b.seq) })
 	ds, err := s.fill(sights)

@@ -16,13 +16,16 @@ type lane struct {
 	key   LaneKey
 	order Order // that it is organised for
 	// all is the lane in acceptance order; what was replayed is at the end.
-	all    ageList[row]
+	all    ageList[*row]
 	fifo   []*row // never handed out, from head on
 	head   int
-	retry  [2]retryHeap             // due again: not tried in their series (given back, replayed), tried
-	chains map[uint16]*ageList[row] // OrderKey: by slot, in acceptance order
-	out    int                      // rows with the flag taken
-	fresh  bool
+	retry  [2]retryHeap              // due again: not tried in their series (given back, replayed), tried
+	chains map[uint16]*ageList[*row] // OrderKey: by slot, in acceptance order
+	out    int                       // rows with the flag taken
+	parked parkQueue
+	// unsorted: rows that were parked are at the end of all, whatever their age.
+	unsorted bool
+	fresh    bool
 }
 
 // slotOf is the chain of an ordering key. Two keys may share one and are then
@@ -111,10 +114,10 @@ func (st *state) join(r *row) {
 	}
 }
 
-func (l *lane) chain(slot uint16) *ageList[row] {
+func (l *lane) chain(slot uint16) *ageList[*row] {
 	c := l.chains[slot]
 	if c == nil {
-		c = &ageList[row]{}
+		c = &ageList[*row]{}
 		l.chains[slot] = c
 	}
 	return c
@@ -127,7 +130,7 @@ func (st *state) leave(r *row, wasFirst bool) {
 	l.all.dropped((*row).stale)
 	st.count(r, -1)
 	switch {
-	case l.order == OrderStrict && l.out == 0 && l.all.live > 0:
+	case l.order == OrderStrict && l.out == 0 && l.live() > 0:
 		st.tell(l)
 	case l.order == OrderKey && r.slot != 0:
 		c := l.chain(r.slot)
@@ -139,7 +142,7 @@ func (st *state) leave(r *row, wasFirst bool) {
 		}
 	}
 	l.tidy()
-	if l.all.live == 0 {
+	if l.live() == 0 {
 		st.dropLane(l)
 	}
 }
@@ -177,14 +180,18 @@ func (st *state) tell(l *lane) {
 	}
 }
 
+// live is how many deliveries are owed to the lane's destination.
+func (l *lane) live() int { return l.all.live + l.parked.live }
+
 // organise builds what hands out the lane's rows in another order.
-func (l *lane) organise(o Order) {
+func (st *state) organise(l *lane, o Order) {
+	st.sortLane(l)
 	l.order, l.fifo, l.head, l.retry, l.chains = o, nil, 0, [2]retryHeap{}, nil
 	if o == OrderStrict {
 		return
 	}
 	if o == OrderKey {
-		l.chains = map[uint16]*ageList[row]{}
+		l.chains = map[uint16]*ageList[*row]{}
 	}
 	for _, r := range l.all.rest() {
 		if r.stale() {

@@ -183,13 +183,11 @@ func (s *Store) view(f func(tx *bolt.Tx) error) error {
 // Delivery finds one delivery that is owed or dead.
 func (s *Store) Delivery(id string) (Delivery, bool, error) {
 	s.mu.Lock()
-	r := s.st.row(deliveryKey(id))
-	if r == nil {
-		s.mu.Unlock()
+	x, ok := s.st.look(deliveryKey(id))
+	s.mu.Unlock()
+	if !ok {
 		return Delivery{}, false, nil
 	}
-	x := s.st.sight(r)
-	s.mu.Unlock()
 	ds, err := s.fill([]sight{x})
 	if err != nil || len(ds) == 0 {
 		return Delivery{}, false, err
@@ -237,8 +235,8 @@ func (s *Store) Event(account, eventID string) ([]Delivery, error) {
 	}
 	s.mu.Lock()
 	for _, id := range ids {
-		if r := s.st.row(deliveryKey(id)); r != nil {
-			found = append(found, s.st.sight(r))
+		if x, ok := s.st.look(deliveryKey(id)); ok {
+			found = append(found, x)
 		}
 	}
 	s.mu.Unlock()

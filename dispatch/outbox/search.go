@@ -49,11 +49,11 @@ func (s *Store) Scan(account string, f *event.Filter, after event.Ref, limit int
 }
 
 // unwrittenRows are the rows of an account that the file may lack, by event.
-func (s *Store) unwrittenRows(account string) map[*eventRow][]*row {
-	rows := map[*eventRow][]*row{}
+func (s *Store) unwrittenRows(account string) map[uint64][]*row {
+	rows := map[uint64][]*row{}
 	add := func(r *row) {
 		if r.flags&gone == 0 && r.lane.key.Account == account {
-			rows[r.ev] = append(rows[r.ev], r)
+			rows[r.ev.seq] = append(rows[r.ev.seq], r)
 		}
 	}
 	for _, r := range s.st.dirtyRows {
@@ -73,19 +73,23 @@ type scanning struct {
 	tx        *bolt.Tx
 	f         *event.Filter
 	after     event.Ref
-	events    []*eventRow // in acceptance order
-	unwritten map[*eventRow][]*row
+	events    []eventRef        // in acceptance order; read under the lock
+	unwritten map[uint64][]*row // by event
 }
 
-// get reads an event; nil: it is gone.
-func (c *scanning) get(e *eventRow) (*eventHot, error) {
+// get reads the i-th event; nil: it is gone.
+func (c *scanning) get(i int) (h *eventHot, err error) {
 	c.s.mu.Lock()
-	h, dead := e.hot, e.forgotten()
+	e := c.events[i]
+	dead := e.forgotten()
+	if e.row != nil {
+		h = e.row.hot
+	}
 	c.s.mu.Unlock()
 	if h != nil || dead {
 		return h, nil
 	}
-	h, err := decodeEventRow(c.tx.Bucket(bucketEvents).Get(seqKey(e.seq)))
+	h, err = decodeEventRow(c.tx.Bucket(bucketEvents).Get(seqKey(e.seq)))
 	if err != nil {
 		return nil, fmt.Errorf("outbox: event %d: %w", e.seq, err)
 	}
@@ -98,8 +102,8 @@ func (c *scanning) older(at int64) (int, error) {
 	var err error
 	n := sort.Search(len(c.events), func(i int) bool {
 		// One that went may be anywhere: the next one that is there decides.
-		for _, e := range c.events[i:] {
-			h, e := c.get(e)
+		for ; i < len(c.events); i++ {
+			h, e := c.get(i)
 			if e != nil {
 				err = e
 				return true
@@ -132,8 +136,8 @@ func (c *scanning) run(limit int) (event.Scan, error) {
 		from = len(out.Refs)
 	}
 	looked := 0
-	for _, e := range slices.Backward(c.events[:end]) {
-		h, err := c.get(e)
+	for i := end - 1; i >= 0; i-- {
+		h, err := c.get(i)
 		if err != nil {
 			return event.Scan{}, err
 		}
@@ -158,7 +162,7 @@ func (c *scanning) run(limit int) (event.Scan, error) {
 		if !ref.After(c.after) || !c.f.MatchesEvent(&h.e, at) {
 			continue
 		}
-		ok, err := c.delivery(e)
+		ok, err := c.delivery(c.events[i].seq)
 		if err != nil {
 			return event.Scan{}, err
 		}
@@ -172,13 +176,13 @@ func (c *scanning) run(limit int) (event.Scan, error) {
 }
 
 // delivery reports whether a delivery of the event fits the filter.
-func (c *scanning) delivery(e *eventRow) (bool, error) {
+func (c *scanning) delivery(event uint64) (bool, error) {
 	if c.unwritten == nil {
 		return true, nil
 	}
 	c.s.mu.Lock()
-	for _, r := range c.unwritten[e] {
-		if h := r.hot; r.flags&gone == 0 && h != nil && h.full && c.fits(r, &h.target) {
+	for _, r := range c.unwritten[event] {
+		if h := r.hot; r.flags&gone == 0 && h != nil && h.full && c.fits(r.status, &h.target) {
 			c.s.mu.Unlock()
 			return true, nil
 		}
@@ -186,18 +190,18 @@ func (c *scanning) delivery(e *eventRow) (bool, error) {
 	c.s.mu.Unlock()
 	// The rows of an event follow it in the sequence.
 	rows := c.tx.Bucket(bucketDeliveries).Cursor()
-	for k, v := rows.Seek(seqKey(e.seq + 1)); len(k) == 8; k, v = rows.Next() {
+	for k, v := rows.Seek(seqKey(event + 1)); len(k) == 8; k, v = rows.Next() {
 		d, err := decodeDelivery(v)
 		if err != nil {
 			return false, fmt.Errorf("outbox: delivery %d: %w", binary.BigEndian.Uint64(k), err)
 		}
-		if d.eventSeq != e.seq {
+		if d.eventSeq != event {
 			break
 		}
 		c.s.mu.Lock()
-		r := c.s.st.row(deliveryKey(d.id))
-		ok := r != nil && c.fits(r, &d.target)
+		x, ok := c.s.st.look(deliveryKey(d.id))
 		c.s.mu.Unlock()
+		ok = ok && c.fits(x.p.status, &d.target)
 		if ok {
 			return true, nil
 		}
@@ -205,8 +209,8 @@ func (c *scanning) delivery(e *eventRow) (bool, error) {
 	return false, nil
 }
 
-func (c *scanning) fits(r *row, t *Target) bool {
-	return c.f.MatchesDelivery(statuses[r.status], t.ProfileID, t.SubscriptionIDs)
+func (c *scanning) fits(status uint8, t *Target) bool {
+	return c.f.MatchesDelivery(statuses[status], t.ProfileID, t.SubscriptionIDs)
 }
 
 // Backlog is how many deliveries are owed to the account.
@@ -240,7 +244,7 @@ type LaneBacklog struct {
 func (s *Store) Lanes(account string) ([]LaneBacklog, error) {
 	s.mu.Lock()
 	var out []LaneBacklog
-	var firsts []*row
+	var sights []sight
 	if a := s.st.accounts[account]; a != nil {
 		lanes := make([]*lane, 0, len(a.lanes))
 		for l := range a.lanes {
@@ -250,13 +254,9 @@ func (s *Store) Lanes(account string) ([]LaneBacklog, error) {
 			return cmp.Or(cmp.Compare(x.key.Destination, y.key.Destination), cmp.Compare(x.key.Partition, y.key.Partition))
 		})
 		for _, l := range lanes[:min(len(lanes), MaxLanes)] {
-			out = append(out, LaneBacklog{LaneKey: l.key, Pending: l.all.live})
-			firsts = append(firsts, l.all.first())
+			out = append(out, LaneBacklog{LaneKey: l.key, Pending: l.live()})
+			sights = append(sights, s.st.oldest(l))
 		}
-	}
-	sights := make([]sight, len(firsts))
-	for i, r := range firsts {
-		sights[i] = s.st.sight(r)
 	}
 	s.mu.Unlock()
 	if len(sights) == 0 {

@@ -26,16 +26,26 @@ func (st *state) settleOne(now int64, s *Settlement, died string) Verdict {
 	if s.Epoch != st.claims[s.Partition].Epoch {
 		return Fenced
 	}
-	r := st.row(deliveryKey(s.DeliveryID))
+	id := deliveryKey(s.DeliveryID)
+	attempt := uint16(min(s.Attempt, math.MaxUint16)) //nolint:gosec // bounded by min
+	r := st.row(id)
 	if r == nil {
-		return Superseded
+		place, ok := st.depot.place(id)
+		switch {
+		case !ok:
+			return Superseded
+		case st.depot.lanes[st.depot.at(place).lane].key.Partition != s.Partition:
+			return Fenced
+		case !s.Status.Final() && attempt == 0:
+			return Superseded
+		}
+		r = st.unpark(place)
 	}
 	if r.lane.key.Partition != s.Partition {
 		return Fenced
 	}
 	// INV outbox-3: a resolved delivery stays resolved until it is replayed, and
 	// attempts never go back; the same settlement once more changes nothing.
-	attempt := uint16(min(s.Attempt, math.MaxUint16)) //nolint:gosec // bounded by min
 	if r.status > retryingNo || attempt < r.attempt || !s.Status.Final() && attempt == r.attempt {
 		return Superseded
 	}
@@ -126,6 +136,6 @@ func (st *state) remove(r *row) {
 		r.ev.flags |= gone
 		st.dropEventHot(r.ev)
 		st.markEvent(r.ev)
-		st.account(r.lane.key.Account).events.dropped((*eventRow).forgotten)
+		st.account(r.lane.key.Account).events.dropped(eventRef.forgotten)
 	}
 }

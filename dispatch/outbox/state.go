@@ -174,6 +174,7 @@ type state struct {
 
 	rows  map[uint64]*row // by the first half of the key
 	clash map[key]*row    // rows whose first half was in use
+	depot depot           // deliveries that have no row
 	lanes [model.Partitions]map[laneName]*lane
 
 	receipts map[key]*receipt
@@ -209,7 +210,7 @@ func newState(limits Limits) *state {
 		limits: limits, nextSeq: 1, nextOrder: 1,
 		out: map[*row]struct{}{}, rows: map[uint64]*row{}, clash: map[key]*row{}, receipts: map[key]*receipt{},
 		series: map[*row]series{}, accounts: map[string]*accountState{}, replays: map[string][]*replay{},
-		dirtyReplays: map[uint64]*replay{},
+		dirtyReplays: map[uint64]*replay{}, depot: newDepot(),
 	}
 	for p := range st.lanes {
 		st.lanes[p] = map[laneName]*lane{}
@@ -301,6 +302,9 @@ func (st *state) evict(target int) {
 		st.setRowHot(r, nil)
 		if r.ev.flags&(onDisk|dirty) == onDisk {
 			st.dropEventHot(r.ev)
+		}
+		if r.flags&gone == 0 {
+			st.parkLane(r.lane)
 		}
 	}
 }

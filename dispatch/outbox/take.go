@@ -41,7 +41,7 @@ func (s *Store) Take(k LaneKey, now time.Time, o TakeOptions) (Batch, error) {
 		return b, nil
 	}
 	if l.order != o.Order {
-		l.organise(o.Order)
+		s.st.organise(l, o.Order)
 	}
 	t := taking{st: s.st, lane: l, now: unixNano(now), o: o}
 	if o.Order == OrderStrict {
@@ -124,6 +124,13 @@ func (t *taking) loose(b *Batch) {
 		last = e.at
 		t.add(e.row)
 	}
+	for !t.full() {
+		p, place := t.st.firstParked(l)
+		if p == nil {
+			break
+		}
+		t.add(t.st.unpark(place))
+	}
 	for l.head < len(l.fifo) && !t.full() {
 		r := l.fifo[l.head]
 		l.fifo[l.head] = nil
@@ -131,7 +138,7 @@ func (t *taking) loose(b *Batch) {
 		t.add(r)
 		l.tidy()
 	}
-	b.More = l.head < len(l.fifo) || t.earliest() != nil
+	b.More = l.parked.live > 0 || l.head < len(l.fifo) || t.earliest() != nil
 	b.Held = t.o.FreshOnly && l.retry[1].due(t.now)
 	if b.More {
 		return
@@ -149,6 +156,7 @@ func (t *taking) loose(b *Batch) {
 // unresolved ones of its lane are resolved, or in the same run.
 func (t *taking) strict(b *Batch) {
 	all := &t.lane.all
+	t.surface()
 	first := all.first()
 	switch {
 	case first == nil || t.lane.out > 0:
@@ -166,6 +174,9 @@ func (t *taking) strict(b *Batch) {
 		if r.stale() {
 			continue
 		}
+		if p, _ := t.st.firstParked(t.lane); p != nil && p.seq < t.st.place(r) {
+			break
+		}
 		if r.status != first.status || r.nextAt != first.nextAt || t.full() && first.nextAt == 0 ||
 			t.o.FreshOnly && r.tried() == 1 {
 			break
@@ -177,6 +188,28 @@ func (t *taking) strict(b *Batch) {
 	copy(all.items[from:i], t.rows)
 	clear(all.items[all.head:from])
 	all.head = from
+}
+
+// surface sees to it that the rows at the front of the lane are in memory, as
+// many as may be taken, and in order.
+func (t *taking) surface() {
+	l := t.lane
+	t.st.sortLane(l)
+	p, _ := t.st.firstParked(l)
+	if p == nil {
+		return
+	}
+	before := 0
+	for _, r := range l.all.rest() {
+		if before >= t.o.Limit || !r.stale() && t.st.place(r) > p.seq {
+			break
+		}
+		if !r.stale() {
+			before++
+		}
+	}
+	t.st.surface(l, t.o.Limit-before)
+	t.st.sortLane(l)
 }
 
 func (st *state) giveBack(r *row) {
