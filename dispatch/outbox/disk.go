@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -20,13 +21,17 @@ var (
 	bucketDeliveries = []byte("deliveries") // seq → what never changes of a delivery
 	bucketProgress   = []byte("progress")   // seq → what changes; absent: never tried
 	bucketReceipts   = []byte("receipts")   // key → receipt
-	bucketByEvent    = []byte("byEvent")    // event key ‖ delivery seq → nothing
+	bucketByEvent    = []byte("byEvent")    // hash of the account ‖ event id ‖ delivery seq → nothing
 	bucketReplays    = []byte("replays")    // number → replay job
 
 	buckets = [][]byte{
 		bucketMeta, bucketClaims, bucketEvents, bucketDeliveries, bucketProgress, bucketReceipts, bucketByEvent, bucketReplays,
 	}
 )
+
+// fileFormat is that of the file and of snapshots as a whole; rows have their
+// own.
+const fileFormat = 3
 
 var (
 	metaIndex  = []byte("index")  // the file is the state after this log index
@@ -45,8 +50,15 @@ var (
 
 func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), seq) }
 
-func byEventKey(k key, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 24), k[:]...), seq)
+// byEventKey begins with a hash of the account and ends with the sequence number
+// of a delivery; without it, it is the prefix of all of an event. Ids made by
+// nodes sort by time, so new keys are put side by side and a flush touches few
+// pages.
+func byEventKey(account, id string, seq ...byte) []byte {
+	sum := sha256.Sum256([]byte(account))
+	b := append(make([]byte, 0, 8+2+len(id)+8), sum[:8]...)
+	b = binary.AppendUvarint(b, uint64(len(id)))
+	return append(append(b, id...), seq...)
 }
 
 func metaValue(v uint64) []byte { return seqKey(v) }

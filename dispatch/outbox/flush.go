@@ -109,7 +109,7 @@ func (st *state) captureRow(b *flushBatch, put func(bucket, k, v []byte), r *row
 	}
 	if r.flags&onDisk == 0 {
 		put(bucketDeliveries, k, encodeDelivery(r))
-		put(bucketByEvent, byEventKey(eventKey(r.ev.hot.e.Account, r.ev.hot.e.ID), r.seq), empty)
+		put(bucketByEvent, byEventKey(r.ev.hot.e.Account, r.ev.hot.e.ID, k...), empty)
 		r.flags |= onDisk
 	}
 	if r.status != pendingNo {
@@ -236,16 +236,11 @@ func deleteByEvent(tx *bolt.Tx, seq []byte) error {
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(bucketByEvent).Delete(append(keyBytes(h.e.Account, h.e.ID), seq...))
-}
-
-func keyBytes(account, id string) []byte {
-	k := eventKey(account, id)
-	return k[:]
+	return tx.Bucket(bucketByEvent).Delete(byEventKey(h.e.Account, h.e.ID, seq...))
 }
 
 // Run flushes about once a second, and at once when the unwritten part passes
-// half of the memory budget, until ctx ends; then once more. A flush that
+// DefaultUnwritten or half of the memory budget, until ctx ends; then once more. A flush that
 // fails is logged and tried again with the next tick: nothing is lost, since
 // the raft log still holds it.
 func (s *Store) Run(ctx context.Context) error {

@@ -47,8 +47,8 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 	if err != nil {
 		return err
 	}
-	if f != format {
-		return fmt.Errorf("the file has format %d, this version knows %d", f, format)
+	if f != fileFormat {
+		return fmt.Errorf("the file has format %d, this version knows %d", f, fileFormat)
 	}
 	var lastAt, dead, due, age, bytes, count uint64
 	for _, m := range []struct {

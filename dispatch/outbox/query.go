@@ -198,7 +198,7 @@ func (s *Store) Delivery(id string) (Delivery, bool, error) {
 // Event finds the deliveries of an event that are owed or dead, in acceptance
 // order. What was delivered or dropped is in the attempt log of its owner.
 func (s *Store) Event(account, eventID string) ([]Delivery, error) {
-	k := eventKey(account, eventID)
+	k := byEventKey(account, eventID)
 	// New rows are not in the file's index yet; a second's worth of them is
 	// searched instead. Memory is asked first: what leaves it goes to the file.
 	var found []sight
@@ -221,7 +221,7 @@ func (s *Store) Event(account, eventID string) ([]Delivery, error) {
 	var ids []string
 	err := s.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketByEvent).Cursor()
-		for name, _ := c.Seek(k[:]); bytes.HasPrefix(name, k[:]); name, _ = c.Next() {
+		for name, _ := c.Seek(k); bytes.HasPrefix(name, k); name, _ = c.Next() {
 			d, err := decodeDelivery(tx.Bucket(bucketDeliveries).Get(name[len(k):]))
 			if err != nil {
 				return fmt.Errorf("outbox: delivery %x: %w", name[len(k):], err)

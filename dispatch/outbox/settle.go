@@ -127,6 +127,9 @@ func (st *state) resolve(r *row, status uint8, now int64) {
 func (st *state) remove(r *row) {
 	r.flags |= gone
 	st.dropRow(r)
+	if r.flags&onDisk == 0 {
+		st.dirtyBytes -= r.hot.size
+	}
 	st.setRowHot(r, nil)
 	if r.flags&revived != 0 {
 		delete(st.series, r)
@@ -134,6 +137,9 @@ func (st *state) remove(r *row) {
 	r.ev.refs--
 	if r.ev.refs == 0 {
 		r.ev.flags |= gone
+		if r.ev.flags&onDisk == 0 {
+			st.dirtyBytes -= r.ev.hot.size
+		}
 		st.dropEventHot(r.ev)
 		st.markEvent(r.ev)
 		st.account(r.lane.key.Account).events.dropped(eventRef.forgotten)

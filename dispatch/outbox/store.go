@@ -18,7 +18,10 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultMemoryBytes   = 64 << 20
+	DefaultMemoryBytes = 64 << 20
+	// DefaultUnwritten is how much waits for the next flush at most; then one
+	// begins at once. A flush takes several times as much while it runs.
+	DefaultUnwritten     = 8 << 20
 	DefaultFlushInterval = time.Second
 	// MaxReceipts is how many settled event ids are remembered for
 	// idempotency. It is part of the replicated rules: equal on all nodes.
@@ -176,7 +179,7 @@ func openFile(path string, noSync bool) (*bolt.DB, error) {
 			name  []byte
 			value uint64
 		}{
-			{metaFormat, format},
+			{metaFormat, fileFormat},
 			{metaIndex, 0},
 			{metaTime, 0},
 			{metaSeq, 1},
@@ -259,7 +262,7 @@ func (s *Store) applyOne(index uint64, c Command) any {
 	if fresh {
 		signal(s.work)
 	}
-	if unwritten > s.opts.MemoryBytes/2 {
+	if unwritten > min(DefaultUnwritten, s.opts.MemoryBytes/2) {
 		signal(s.wantFlush)
 	}
 	if unwritten > s.opts.MemoryBytes {
