@@ -45,7 +45,7 @@ type Config struct {
 	HeartbeatTimeout  time.Duration `section:"Cluster" flag:"heartbeat-timeout" default:"300ms" min:"50ms" max:"1m" help:"How long a follower hears nothing from the leader before it stands for election."`
 	ElectionTimeout   time.Duration `flag:"election-timeout" default:"300ms" min:"50ms" max:"1m" help:"How long a candidate waits for votes before it tries again. Not below --heartbeat-timeout."`
 	LeaseTTL          time.Duration `flag:"lease-ttl" default:"1s" min:"100ms" max:"1m" help:"How long a node may go on delivering without hearing from the leader. The same on every node; not below --heartbeat-timeout."`
-	SnapshotThreshold int           `flag:"snapshot-threshold" default:"8192" min:"16" max:"10000000" help:"Log entries after which a snapshot is taken and the log is cut."`
+	SnapshotThreshold int           `flag:"snapshot-threshold" default:"8192" min:"16" max:"10000000" help:"Log entries after which a snapshot is taken and the log is cut. The event group, whose state is on disk, only marks how far it is, after 256 at most."`
 	EventsLog         string        `flag:"events-log" default:"wal" enum:"wal,bolt" help:"Store of the event group's log. Choose it before the first start; it cannot be changed for existing data."`
 
 	MaxEventBytes  Bytes `section:"Events" flag:"max-event-bytes" default:"256KiB" min:"1KiB" max:"1MiB" help:"Largest event, payload included."`
@@ -61,7 +61,7 @@ type Config struct {
 	DeadLetterBytes   Bytes         `flag:"dead-letter-bytes" default:"1GiB" min:"1MiB" max:"1TiB" help:"Room for dead letters with their events. The oldest go first."`
 	MaxDeadLetters    int           `flag:"max-dead-letters" default:"100000" min:"1" max:"10000000" help:"Most dead letters that are kept. The oldest go first."`
 	DeliverySlots     int           `section:"Delivery" flag:"delivery-slots" default:"512" min:"1" max:"65536" help:"Most webhook requests in flight at once on this node."`
-	MemoryBudget      Bytes         `flag:"memory-budget" default:"64MiB" min:"1MiB" max:"64GiB" help:"Memory for deliveries that are not resolved yet. What does not fit waits on disk."`
+	MemoryBudget      Bytes         `flag:"memory-budget" default:"32MiB" min:"1MiB" max:"64GiB" help:"Memory for deliveries that are not resolved yet. What does not fit waits on disk."`
 	EgressAllow       []string      `flag:"egress-allow" arg:"CIDR" help:"Private or special networks that webhooks may reach nevertheless. May be given several times. The node's own addresses are refused always."`
 	EgressPorts       []uint16      `flag:"egress-ports" arg:"PORT" help:"Ports that webhooks may use. Empty: every port."`
 	HMACHeader        string        `flag:"hmac-header" arg:"NAME" default:"X-Ib-Hmac-Signature" help:"Header of the HMAC signature, for security settings that do not name their own."`

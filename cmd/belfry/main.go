@@ -1,5 +1,6 @@
-// Command belfry is the server and its tools in one binary. This file adds
-// the signals, the real node and the exit code to package cli.
+// Command belfry is the server and its tools in one binary. It adds the signals,
+// the real node, the pace of the garbage collector and the exit code to package
+// cli.
 package main
 
 import (
@@ -22,6 +23,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	go paceHeap(ctx)
 	fast := make(chan struct{})
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

@@ -34,13 +34,18 @@ const (
 	// comes beyond is dropped and counted: the history is best effort.
 	MaxBuffered = 16_384
 	// MaxBufferedBytes bounds them by their size too: payloads may be large.
-	MaxBufferedBytes = 64 << 20
+	MaxBufferedBytes = 32 << 20
 	// MaxErrorLength is how much of an attempt's error text is kept.
 	MaxErrorLength = 512
 
 	openTimeout = 5 * time.Second
 	// trimBatch is how many records one transaction removes at most.
 	trimBatch = 10_000
+	// fillPercent is how full pages are left where they are split: most keys come
+	// in order.
+	fillPercent = 0.9
+	// pageSize of a new file. Of records of 1 KiB few fit into 4 KiB.
+	pageSize = 16 << 10
 	// overhead is what a record costs in the file beside its bytes.
 	overhead = 96
 )
@@ -107,12 +112,14 @@ var (
 	bucketTime = []byte("time")
 )
 
-type eventKey [16]byte
+// eventKey names an event: a hash of its account, then the id. Ids made by nodes
+// sort by time, so what is written together lies together in the file.
+type eventKey string
 
 func keyOf(account, id string) eventKey {
-	b := binary.AppendUvarint(make([]byte, 0, 64), uint64(len(account)))
-	sum := sha256.Sum256(append(append(b, account...), id...))
-	return eventKey(sum[:16])
+	sum := sha256.Sum256([]byte(account))
+	b := binary.AppendUvarint(append(make([]byte, 0, 8+2+len(id)), sum[:8]...), uint64(len(id)))
+	return eventKey(append(b, id...))
 }
 
 // Log is the attempt log of a node. All methods may be called from any
@@ -202,7 +209,7 @@ func (l *Log) openFile() error {
 		// With the free list in the file, opening does not walk all pages on a
 		// goroutine of bbolt's own, whose panic nobody could catch.
 		db, err = bolt.Open(l.opts.Path, 0o600, &bolt.Options{
-			Timeout: openTimeout, NoSync: true, FreelistType: bolt.FreelistMapType,
+			Timeout: openTimeout, NoSync: true, FreelistType: bolt.FreelistMapType, PageSize: pageSize,
 		})
 		if err != nil {
 			return err

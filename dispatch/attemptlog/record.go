@@ -15,7 +15,7 @@ import (
 )
 
 // format is the first byte of every record.
-const format = 2
+const format = 3
 
 const (
 	maxField  = 64 << 10
@@ -26,7 +26,7 @@ const (
 func number8(n uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), n) }
 
 func logKey(k eventKey, n uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 24), k[:]...), n)
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(k)+8), k...), n)
 }
 
 // ageRow is what must be known to remove a record.
@@ -38,7 +38,7 @@ type ageRow struct {
 }
 
 func encodeAge(a ageRow) []byte {
-	b := append(make([]byte, 0, 48), a.key[:]...)
+	b := codec.AppendString(make([]byte, 0, len(a.key)+32), string(a.key))
 	b = codec.AppendUint(b, a.number)
 	b = codec.AppendTime(b, a.at)
 	return codec.AppendCount(b, int(a.size))
@@ -46,9 +46,7 @@ func encodeAge(a ageRow) []byte {
 
 func decodeAge(b []byte) (ageRow, error) {
 	r := codec.NewReader(b)
-	var a ageRow
-	r.Fixed(a.key[:])
-	a.number = r.Uint()
+	a := ageRow{key: eventKey(r.String(maxField)), number: r.Uint()}
 	a.at = r.Time()
 	a.size = int64(r.Int(maxCount))
 	return a, r.Done()
@@ -174,12 +172,12 @@ func (l *Log) Lookup(account, eventID string) (event.Record, bool, error) {
 	if l.closed {
 		return rec, false, nil
 	}
-	k := keyOf(account, eventID)
+	k := []byte(keyOf(account, eventID))
 	err := l.repaired(func() error {
 		return l.db.View(func(tx *bolt.Tx) error {
 			rec, found = event.Record{}, false
 			c := tx.Bucket(bucketLog).Cursor()
-			for name, v := c.Seek(k[:]); bytes.HasPrefix(name, k[:]); name, v = c.Next() {
+			for name, v := c.Seek(k); bytes.HasPrefix(name, k); name, v = c.Next() {
 				if err := addRecord(&rec, binary.BigEndian.Uint64(name[len(k):]), v); err != nil {
 					l.log.Warn("a record of the attempt log cannot be read", "event", eventID, "error", err)
 					continue

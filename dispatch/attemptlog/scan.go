@@ -143,7 +143,7 @@ func (l *Log) fits(log *bolt.Bucket, key eventKey, f *event.Filter, ref event.Re
 		return true, looked
 	}
 	last := map[string]bool{} // by delivery: whether its last record fits
-	for k, v = c.Next(); bytes.HasPrefix(k, key[:]); k, v = c.Next() {
+	for k, v = c.Next(); bytes.HasPrefix(k, []byte(key)); k, v = c.Next() {
 		looked++
 		d, err := decodeEntry(v)
 		if err != nil {

@@ -87,6 +87,7 @@ func (l *Log) write() error {
 	next, bytes := l.next, l.bytes
 	err := l.db.Update(func(tx *bolt.Tx) error {
 		log, age, list := tx.Bucket(bucketLog), tx.Bucket(bucketAge), tx.Bucket(bucketTime)
+		log.FillPercent, age.FillPercent, list.FillPercent = fillPercent, fillPercent, fillPercent
 		put := func(it *item, number uint64, v []byte, more int64) error {
 			size := int64(len(v)) + overhead + more
 			if err := log.Put(logKey(it.key, number), v); err != nil {

@@ -111,8 +111,8 @@ func TestOpen_damagedFileIsRefused(t *testing.T) {
 		if s, err := Open(Options{Path: path}); err == nil {
 			t.Errorf("%s: opened", name)
 			_ = s.Close()
-		} else if !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: the error does not name the file: %v", name, err)
+		} else if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "with an empty data directory") {
+			t.Errorf("%s: the error does not name the file and say what to do: %v", name, err)
 		}
 	}
 }

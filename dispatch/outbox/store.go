@@ -18,7 +18,7 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultMemoryBytes = 64 << 20
+	DefaultMemoryBytes = 32 << 20
 	// DefaultUnwritten is how much waits for the next flush at most; then one
 	// begins at once. A flush takes several times as much while it runs.
 	DefaultUnwritten     = 8 << 20
@@ -153,7 +153,7 @@ func openAndLoad(o Options) (db *bolt.DB, st *state, err error) {
 		return nil, nil, err
 	}
 	if st, err = load(db, o.Limits); err != nil {
-		return db, nil, fmt.Errorf("outbox: %s: %w", o.Path, err)
+		return db, nil, fmt.Errorf("outbox: %s: %w; if it is damaged, let this node join again with an empty data directory", o.Path, err)
 	}
 	return db, st, nil
 }
@@ -163,7 +163,7 @@ func openFile(path string, noSync bool) (*bolt.DB, error) {
 		Timeout: openTimeout, NoSync: noSync, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMmap,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("outbox: open %s: %w", path, err)
+		return nil, fmt.Errorf("outbox: open %s: %w; if it is damaged, let this node join again with an empty data directory", path, err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
 		if tx.Bucket(bucketMeta) != nil {
