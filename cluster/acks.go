@@ -18,16 +18,46 @@ type ackTransport struct {
 	*raft.NetworkTransport
 
 	acks *acks
+	g    *Group
 }
 
-// AppendEntries sends heartbeats (and entries that are not pipelined).
+// appendRetry is how long after a failure entries are sent again.
+const appendRetry = 250 * time.Millisecond
+
+// AppendEntries sends heartbeats, and entries that are not pipelined. The
+// latter it sends again until they arrive or there is no point in it: raft
+// would wait twice as long after every failure, so that a follower that comes
+// back after some seconds would get nothing for ten more.
 func (t *ackTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	sent := time.Now()
-	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
-	if err == nil && resp.Success && resp.Term == args.Term {
-		t.acks.record(id, args.Term, sent)
+	for {
+		sent := time.Now()
+		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+		if err == nil {
+			if resp.Success && resp.Term == args.Term {
+				t.acks.record(id, args.Term, sent)
+			}
+			return nil
+		}
+		if isHeartbeat(args) || !sleep(t.g.n.ctx, appendRetry) || !t.g.feeds(id, args.Term) {
+			return err
+		}
+		*resp = raft.AppendEntriesResponse{}
 	}
-	return err
+}
+
+// isHeartbeat reports whether the request is one of those that raft sends at
+// its own pace, whatever comes of them.
+func isHeartbeat(a *raft.AppendEntriesRequest) bool {
+	return a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
+}
+
+// feeds reports whether this node leads in the term and the server is one of
+// those that get its entries.
+func (g *Group) feeds(id raft.ServerID, term uint64) bool {
+	if !g.started.Load() || g.raft.State() != raft.Leader || g.raft.CurrentTerm() != term {
+		return false
+	}
+	return slices.ContainsFunc(g.servers(), func(s raft.Server) bool { return s.ID == id })
 }
 
 type ack struct {

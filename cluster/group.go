@@ -80,6 +80,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("raft group %s: %w", spec.Name, err)
 	}
+	g.stores.Log = &failStopLog{LogStore: g.stores.Log, failed: g.logFailed}
 	opened := g // a return with an error has set g to nil
 	defer func() {
 		if err != nil {
@@ -92,7 +93,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	conf.HeartbeatTimeout, conf.ElectionTimeout = n.o.HeartbeatTimeout, n.o.ElectionTimeout
 	conf.LeaderLeaseTimeout = n.o.HeartbeatTimeout
 	conf.CommitTimeout = n.o.CommitTimeout
-	conf.MaxAppendEntries, conf.BatchApplyCh = maxAppendEntries, true
+	conf.MaxAppendEntries, conf.BatchApplyCh = spec.MaxAppend, true
 	conf.SnapshotThreshold, conf.SnapshotInterval, conf.TrailingLogs = spec.SnapshotThreshold, spec.SnapshotInterval, spec.TrailingLogs
 	conf.Logger = raftLogger{log.Named("raft")}
 	conf.NoLegacyTelemetry = true
@@ -104,7 +105,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	}
 	has, err := raft.HasExistingState(g.stores.Log, g.stores.Stable, g.stores.Snapshots)
 	if err != nil {
-		return nil, fmt.Errorf("look for existing state: %w", err)
+		return nil, fmt.Errorf("look for existing state: %w; %s", err, ifDamaged)
 	}
 	stream, err := n.trans.Raft(spec.Name)
 	if err != nil {
@@ -114,15 +115,20 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 		Stream: stream, MaxPool: 3, Timeout: rpcTimeout(n.o.HeartbeatTimeout), Logger: log.Named("net"), MsgpackUseNewTimeFormat: true,
 		ServerAddressProvider: g,
 	})
-	trans := &ackTransport{g.trans, g.acks}
+	trans := &ackTransport{g.trans, g.acks, g}
 	if !has && n.o.Bootstrap {
 		first := raft.Configuration{Servers: []raft.Server{{ID: g.self, Address: trans.LocalAddr()}}}
 		if err = raft.BootstrapCluster(conf, g.stores.Log, g.stores.Stable, g.stores.Snapshots, trans, first); err != nil {
 			return nil, fmt.Errorf("bootstrap: %w", err)
 		}
 	}
-	if g.raft, err = raft.NewRaft(conf, g.machine, g.stores.Log, g.stores.Stable, g.stores.Snapshots, trans); err != nil {
-		return nil, fmt.Errorf("start raft: %w", err)
+	snapshots := g.stores.Snapshots
+	if spec.Marks {
+		g.machine.flush = spec.FSM.(flusher).Flush //nolint:forcetypeassert // Options.validate has checked it
+		snapshots = &markStore{SnapshotStore: snapshots, whole: g.wholeSnapshot}
+	}
+	if g.raft, err = raft.NewRaft(conf, g.machine, g.stores.Log, g.stores.Stable, snapshots, trans); err != nil {
+		return nil, fmt.Errorf("start raft: %w; %s", err, ifDamaged)
 	}
 	g.started.Store(true)
 	g.raft.RegisterObserver(raft.NewObserver(nil, false, func(*raft.Observation) bool {
@@ -131,6 +137,15 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	}))
 	n.metrics.watch(g)
 	return g, nil
+}
+
+// logFailed has Run end, as this node can take no more entries.
+func (g *Group) logFailed(err error) {
+	g.log.Error("the log cannot be written, this node stops", "error", err)
+	select {
+	case g.n.broken <- fmt.Errorf("raft group %s: %w", g.name, err):
+	default: // the first one is the cause
+	}
 }
 
 // ServerAddr makes raft dial a server by its identity and not only by its
@@ -280,6 +295,18 @@ func (g *Group) Snapshot() error {
 		return fmt.Errorf("snapshot of group %s: %w", g.name, err)
 	}
 	return nil
+}
+
+// wholeSnapshot takes a snapshot that is not a mark. It is for the leader.
+func (g *Group) wholeSnapshot() error {
+	g.machine.wanted.Add(1)
+	defer g.machine.wanted.Add(-1)
+	// Raft takes none before the state machine has seen an entry of this life,
+	// and the latest change of the members.
+	if err := <-g.ask(func() raft.Future { return g.raft.Barrier(g.n.o.LeaderWait) }); err != nil {
+		return err
+	}
+	return <-g.ask(func() raft.Future { return g.raft.Snapshot() })
 }
 
 // Members is how many servers the group has, as this node knows it.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -31,6 +32,10 @@ type machine struct {
 	// committed is told of every batch before it is applied: that it is handed
 	// over means that it is committed.
 	committed func(index, term uint64)
+	// flush, when it is set, writes what the state's file lacks, and snapshots
+	// are marks unless somebody wants a whole one.
+	flush  func() error
+	wanted atomic.Int32
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -86,8 +91,14 @@ func (m *machine) ApplyBatch(ls []*raft.Log) []any {
 	return out
 }
 
-// Snapshot takes the state and the index of its last command.
+// Snapshot takes the state and the index of its last command, or marks it.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if m.flush != nil && m.wanted.Load() == 0 {
+		if err := m.flush(); err != nil { // INV group-3
+			return nil, err
+		}
+		return mark{m.applied.index()}, nil
+	}
 	s, err := m.inner.Snapshot()
 	if err != nil {
 		return nil, err
@@ -112,26 +123,36 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 
 // Restore replaces the state.
 func (m *machine) Restore(r io.ReadCloser) error {
-	index, err := readSnapshotHeader(r)
-	if err != nil {
+	h, err := readSnapshotHeader(r)
+	switch {
+	case err != nil:
 		return err
+	case h.mark:
+		return errOnlyMark
 	}
 	if err := m.inner.Restore(r); err != nil {
 		return err
 	}
-	m.applied.set(index)
+	m.applied.set(h.index)
 	return nil
 }
 
-func readSnapshotHeader(r io.Reader) (uint64, error) {
+// snapshotHead is what every snapshot begins with.
+type snapshotHead struct {
+	index uint64
+	mark  bool // nothing follows
+}
+
+func readSnapshotHeader(r io.Reader) (snapshotHead, error) {
 	var b [snapshotHeader]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return 0, fmt.Errorf("read snapshot header: %w", err)
+		return snapshotHead{}, fmt.Errorf("read snapshot header: %w", err)
 	}
-	if [8]byte(b[:8]) != snapshotMagic {
-		return 0, errors.New("this is not a snapshot of belfry, or of a newer version")
+	magic := [8]byte(b[:8])
+	if magic != snapshotMagic && magic != markMagic {
+		return snapshotHead{}, errors.New("this is not a snapshot of belfry, or of a newer version")
 	}
-	return binary.BigEndian.Uint64(b[8:]), nil
+	return snapshotHead{index: binary.BigEndian.Uint64(b[8:]), mark: magic == markMagic}, nil
 }
 
 // skipRestore decides whether a durable state machine keeps its state at
@@ -141,7 +162,7 @@ func skipRestore(fsm durable, s Stores) (bool, error) {
 	have := fsm.AppliedIndex()
 	last, err := s.Log.LastIndex()
 	if err != nil {
-		return false, fmt.Errorf("read the last log index: %w", err)
+		return false, fmt.Errorf("read the last log index: %w; %s", err, ifDamaged)
 	}
 	snaps, err := s.Snapshots.List()
 	if err != nil {
@@ -152,13 +173,15 @@ func skipRestore(fsm durable, s Stores) (bool, error) {
 		last = max(last, snaps[0].Index)
 		_, r, err := s.Snapshots.Open(snaps[0].ID)
 		if err != nil {
-			return false, fmt.Errorf("open snapshot %s: %w", snaps[0].ID, err)
+			return false, fmt.Errorf("open snapshot %s: %w; %s", snaps[0].ID, err, ifDamaged)
 		}
-		index, err := readSnapshotHeader(r)
+		h, err := readSnapshotHeader(r)
 		if err = errors.Join(err, r.Close()); err != nil {
-			return false, err
+			return false, fmt.Errorf("snapshot %s: %w; %s", snaps[0].ID, err, ifDamaged)
 		}
-		skip = have >= index
+		if skip = have >= h.index; !skip && h.mark {
+			return false, fmt.Errorf("the state is at index %d, but it was at %d: %w", have, h.index, errOnlyMark)
+		}
 	}
 	// INV group-1: a state machine is never ahead of its log, for it would
 	// skip other entries under the same indices.

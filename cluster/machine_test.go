@@ -234,18 +234,20 @@ func FuzzReadSnapshotHeader(f *testing.F) {
 	f.Add(header(0))
 	f.Add(append(header(1<<63), "state"...))
 	f.Add(header(1)[:snapshotHeader-1])
+	f.Add(append(markMagic[:], 0, 0, 0, 0, 0, 0, 0, 9))
 	f.Add([]byte("belfsnp2\x00\x00\x00\x00\x00\x00\x00\x01"))
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
-		index, err := readSnapshotHeader(r)
-		if ok := len(b) >= snapshotHeader && bytes.HasPrefix(b, snapshotMagic[:]); ok != (err == nil) {
+		h, err := readSnapshotHeader(r)
+		whole, mark := bytes.HasPrefix(b, snapshotMagic[:]), bytes.HasPrefix(b, markMagic[:])
+		if ok := len(b) >= snapshotHeader && (whole || mark); ok != (err == nil) {
 			t.Fatalf("%x: %v", b, err)
 		} else if !ok {
 			return
 		}
-		if !bytes.Equal(header(index), b[:snapshotHeader]) || r.Len() != len(b)-snapshotHeader {
-			t.Errorf("%x gave %d and left %d bytes", b, index, r.Len())
+		if !bytes.Equal(header(h.index)[8:], b[8:snapshotHeader]) || h.mark != mark || r.Len() != len(b)-snapshotHeader {
+			t.Errorf("%x gave %+v and left %d bytes", b, h, r.Len())
 		}
 	})
 }
@@ -257,7 +259,7 @@ func TestSkipRestore(t *testing.T) {
 	for name, c := range map[string]struct {
 		have, logEnd       uint64
 		snapRaft, snapHead uint64 // the snapshot's index for raft and for the state machine
-		damaged            bool
+		damaged, mark      bool
 		skip, bad          bool
 	}{
 		"all new":                            {skip: true},
@@ -268,6 +270,8 @@ func TestSkipRestore(t *testing.T) {
 		"ahead of the snapshot":              {have: 12, logEnd: 12, snapRaft: 10, snapHead: 8, skip: true},
 		"one behind the snapshot":            {have: 7, logEnd: 12, snapRaft: 10, snapHead: 8},
 		"lost its file":                      {logEnd: 12, snapRaft: 10, snapHead: 8},
+		"at the mark":                        {have: 8, logEnd: 12, snapRaft: 10, snapHead: 8, mark: true, skip: true},
+		"behind the mark":                    {have: 7, logEnd: 12, snapRaft: 10, snapHead: 8, mark: true, bad: true},
 		"the log is empty, at the snapshot":  {have: 10, snapRaft: 10, snapHead: 10, skip: true},
 		"the log is empty, above it":         {have: 11, snapRaft: 10, snapHead: 10, bad: true},
 		"the header of the snapshot is torn": {have: 8, logEnd: 12, snapRaft: 10, damaged: true, bad: true},
@@ -289,6 +293,9 @@ func TestSkipRestore(t *testing.T) {
 				if c.damaged {
 					h = h[:10]
 				}
+				if c.mark {
+					copy(h, markMagic[:])
+				}
 				if _, err := sink.Write(h); err != nil {
 					t.Fatal(err)
 				}
@@ -299,6 +306,9 @@ func TestSkipRestore(t *testing.T) {
 			skip, err := skipRestore(&tapeOnDisk{tape{applied: c.have}}, Stores{Log: logs, Stable: logs, Snapshots: snaps})
 			if (err != nil) != c.bad || skip != c.skip {
 				t.Errorf("got %v, %v", skip, err)
+			}
+			if c.damaged && !strings.Contains(fmt.Sprint(err), "with an empty data directory") {
+				t.Errorf("the error does not say what to do: %v", err)
 			}
 		})
 	}

@@ -38,6 +38,7 @@ type Node struct {
 	closed bool
 	wg     sync.WaitGroup
 	kick   chan struct{} // a report is due now
+	broken chan error    // has a value when the node can be of no more use
 
 	mu       sync.Mutex
 	terms    map[string]leadership
@@ -80,7 +81,7 @@ func Open(ctx context.Context, o Options) (n *Node, err error) {
 	n = &Node{
 		o: o, log: o.Logger, self: serverID(o.NodeID, incarnation),
 		terms: map[string]leadership{}, heard: map[string]peer{}, leaving: map[string]time.Time{},
-		kick: make(chan struct{}, 1), changed: make(chan struct{}), memberCh: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1), broken: make(chan error, 1), changed: make(chan struct{}), memberCh: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.metrics = newMetrics(o.Registerer, n)
@@ -128,8 +129,8 @@ func Open(ctx context.Context, o Options) (n *Node, err error) {
 
 // Run reports to the leaders, joins the cluster where that was asked for, and
 // does the duties of the groups that this node leads, until ctx ends (then it
-// returns nil) or the node can be of no more use: ErrRemoved, or a refusal to
-// join.
+// returns nil) or the node can be of no more use: ErrRemoved, ErrLogFailed, or
+// a refusal to join.
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -138,6 +139,13 @@ func (n *Node) Run(ctx context.Context) error {
 		wg.Go(func() { g.lead(ctx) })
 		wg.Go(func() { g.catchUp(ctx) })
 	}
+	wg.Go(func() {
+		select {
+		case err := <-n.broken:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	})
 	wg.Go(func() { n.report(ctx, cancel) })
 	wg.Go(func() { n.join(ctx, cancel) })
 	wg.Wait()

@@ -41,37 +41,6 @@ func TestCluster_anyNodeProposesAndReads(t *testing.T) {
 	})
 }
 
-// TestGroup_snapshotThreshold: a larger threshold puts snapshots off, a smaller
-// one brings them about.
-func TestGroup_snapshotThreshold(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, 1)
-		g := s.Node("n1").Group("config")
-		set := func(entries uint64) {
-			t.Helper()
-			if err := g.SetSnapshotThreshold(entries); err != nil {
-				t.Fatal(err)
-			}
-		}
-		set(1_000_000)
-		for i := range 50 {
-			s.propose("n1", "config", fmt.Sprint("w", i))
-		}
-		time.Sleep(5 * time.Minute)
-		if got := g.LastSnapshot(); got != "0" {
-			t.Errorf("below the threshold a snapshot was taken, at %s", got)
-		}
-		set(10)
-		set(10) // in force already
-		time.Sleep(5 * time.Minute)
-		if got := g.LastSnapshot(); got == "0" {
-			t.Error("above the threshold no snapshot was taken")
-		}
-		s.Close()
-	})
-}
-
 // TestCluster_leaderCrash: another leads, nothing acknowledged is lost, and
 // the old one catches up.
 func TestCluster_leaderCrash(t *testing.T) {

@@ -36,7 +36,7 @@ const (
 	defaultSnapshotThreshold = 8192
 	defaultSnapshotInterval  = 30 * time.Second
 	defaultTrailingLogs      = 10240
-	maxAppendEntries         = 256
+	defaultMaxAppend         = 256
 	reportsPerLease          = 5 // a lease survives four lost reports
 )
 
@@ -59,11 +59,20 @@ type GroupSpec struct {
 	// AppliedIndex() uint64. It is restored from a snapshot at start only when
 	// that is newer, and it must skip entries at or below its index.
 	DurableFSM bool
+	// Marks says that snapshots of a DurableFSM are only marks of how far its
+	// file is complete; a whole one is taken when a node needs it to catch up.
+	// The FSM must implement Flush() error, which returns when everything that
+	// was applied is on disk. They are cheap, so they may be frequent.
+	Marks bool
 	// SnapshotThreshold, SnapshotInterval and TrailingLogs default to 8192
 	// entries, 30 s and 10240 entries.
 	SnapshotThreshold uint64
 	SnapshotInterval  time.Duration
 	TrailingLogs      uint64
+	// MaxAppend is how many entries one request to a follower carries at most,
+	// and how many are written at once; default 256. Where entries are large, it
+	// bounds the memory for them.
+	MaxAppend int
 }
 
 // Options configures a Node. NodeID, PeerListen and Groups are required, and
@@ -133,6 +142,9 @@ func (o *Options) validate() error {
 		if _, ok := g.FSM.(durable); g.DurableFSM && !ok {
 			return fmt.Errorf("raft group %s: a durable state machine needs AppliedIndex() uint64", g.Name)
 		}
+		if _, ok := g.FSM.(flusher); g.Marks && (!ok || !g.DurableFSM) {
+			return fmt.Errorf("raft group %s: marks need a durable state machine with Flush() error", g.Name)
+		}
 		g.Log = orElse(g.Log, LogBolt)
 		if g.Log != LogBolt && g.Log != LogWAL {
 			return fmt.Errorf("raft group %s: log %q must be %s or %s", g.Name, g.Log, LogBolt, LogWAL)
@@ -143,6 +155,7 @@ func (o *Options) validate() error {
 		g.SnapshotThreshold = orElse(g.SnapshotThreshold, defaultSnapshotThreshold)
 		g.SnapshotInterval = orElse(g.SnapshotInterval, defaultSnapshotInterval)
 		g.TrailingLogs = orElse(g.TrailingLogs, defaultTrailingLogs)
+		g.MaxAppend = orElse(g.MaxAppend, defaultMaxAppend)
 	}
 	o.HeartbeatTimeout = orElse(o.HeartbeatTimeout, DefaultHeartbeat)
 	o.ElectionTimeout = orElse(o.ElectionTimeout, o.HeartbeatTimeout)

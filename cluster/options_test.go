@@ -24,14 +24,15 @@ func TestOptions_validate(t *testing.T) {
 		change func(*Options)
 		want   string // part of the error; empty: none
 	}{
-		"good":                       {func(*Options) {}, ""},
-		"no node id":                 {func(o *Options) { o.NodeID = "" }, "node id"},
-		"longest node id":            {func(o *Options) { o.NodeID = strings.Repeat("n", 64) }, ""},
-		"node id one too long":       {func(o *Options) { o.NodeID = strings.Repeat("n", 65) }, "node id"},
-		"node id with a slash":       {func(o *Options) { o.NodeID = "a/b" }, "node id"},
-		"no address":                 {func(o *Options) { o.PeerListen = "" }, "peer address"},
-		"no directory":               {func(o *Options) { o.DataDir = "" }, "data directory"},
-		"stores without incarnation": {func(o *Options) { o.DataDir, o.Stores = "", func(string) (Stores, error) { return Stores{}, nil } }, "data directory"},
+		"good":                         {func(*Options) {}, ""},
+		"marks of what is not durable": {func(o *Options) { o.Groups[0].Marks = true }, "marks"},
+		"no node id":                   {func(o *Options) { o.NodeID = "" }, "node id"},
+		"longest node id":              {func(o *Options) { o.NodeID = strings.Repeat("n", 64) }, ""},
+		"node id one too long":         {func(o *Options) { o.NodeID = strings.Repeat("n", 65) }, "node id"},
+		"node id with a slash":         {func(o *Options) { o.NodeID = "a/b" }, "node id"},
+		"no address":                   {func(o *Options) { o.PeerListen = "" }, "peer address"},
+		"no directory":                 {func(o *Options) { o.DataDir = "" }, "data directory"},
+		"stores without incarnation":   {func(o *Options) { o.DataDir, o.Stores = "", func(string) (Stores, error) { return Stores{}, nil } }, "data directory"},
 		"stores": {func(o *Options) {
 			o.DataDir, o.Incarnation = "", "0"
 			o.Stores = func(string) (Stores, error) { return Stores{}, nil }

@@ -19,7 +19,7 @@ func TestPipeline_readerGone(t *testing.T) {
 		t.Cleanup(func() { _ = n.Close() })
 		return n
 	}
-	follower, leader := open(), &ackTransport{open(), newAcks()}
+	follower, leader := open(), &ackTransport{NetworkTransport: open(), acks: newAcks()}
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {

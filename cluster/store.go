@@ -21,8 +21,11 @@ const (
 	snapshotsKept   = 2
 	// logCacheEntries is how many entries are held for followers. An entry with
 	// events may have half a MiB, so they are few.
-	logCacheEntries = 64
+	logCacheEntries = 16
 )
+
+// ifDamaged ends the errors of opening what is stored.
+const ifDamaged = "if it is damaged, let this node join again with an empty data directory"
 
 // Stores are what one raft group keeps. Close may be nil.
 type Stores struct {
@@ -43,7 +46,7 @@ func openStores(dir, kind string, log hclog.Logger) (Stores, error) {
 	}
 	stable, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(dir, "raft.db"), MsgpackUseNewTimeFormat: true})
 	if err != nil {
-		return Stores{}, fmt.Errorf("open raft store in %s: %w", dir, err)
+		return Stores{}, fmt.Errorf("open raft store in %s: %w; %s", dir, err, ifDamaged)
 	}
 	s := Stores{Stable: stable, Snapshots: snaps, Close: stable.Close}
 	var logs raft.LogStore = stable
@@ -54,7 +57,7 @@ func openStores(dir, kind string, log hclog.Logger) (Stores, error) {
 		}
 		w, err := wal.Open(walDir, wal.WithLogger(log.Named("wal")))
 		if err != nil {
-			return Stores{}, errors.Join(fmt.Errorf("open log in %s: %w", walDir, err), stable.Close())
+			return Stores{}, errors.Join(fmt.Errorf("open log in %s: %w; %s", walDir, err, ifDamaged), stable.Close())
 		}
 		logs = w
 		s.Close = func() error { return errors.Join(w.Close(), stable.Close()) }

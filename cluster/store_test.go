@@ -1,7 +1,12 @@
 package cluster
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -79,5 +84,23 @@ func TestOpenStores_again(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestOpenStores_damaged(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"raft.db", "wal/wal-meta.db"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, bytes.Repeat([]byte("no database "), 10_000), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openStores(dir, LogWAL, hclog.NewNullLogger())
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "with an empty data directory") {
+			t.Errorf("%s: the error does not name the directory and say what to do: %v", name, err)
+		}
 	}
 }

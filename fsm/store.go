@@ -124,7 +124,7 @@ func openFile(o Options, path string) (*bbolt.DB, error) {
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("state file %s is in use by another process", path)
 	} else if err != nil {
-		return nil, fmt.Errorf("open state file %s: %w", path, err)
+		return nil, fmt.Errorf("open state file %s: %w; if it is damaged, let this node join again with an empty data directory", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		if m := tx.Bucket(bMeta); m != nil {

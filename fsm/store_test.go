@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -167,6 +168,21 @@ func TestStore_Snapshot_besideApply(t *testing.T) {
 	snap.Release()
 	if !bytes.Equal(sink.Bytes(), want) {
 		t.Error("the snapshot shows a later state")
+	}
+}
+
+func TestOpen_damaged(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.db")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("no database "), 10_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Options{Path: path})
+	if err == nil {
+		_ = s.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "with an empty data directory") {
+		t.Errorf("the error does not name the file and say what to do: %v", err)
 	}
 }
 

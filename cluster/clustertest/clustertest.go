@@ -3,7 +3,8 @@
 // of failovers a second.
 //
 // The raft groups, the peer port and the membership are the real ones; only
-// the wires, the disks and the clock are not.
+// the wires, the disks and the clock are not. Wires and disks can fail: see
+// transport.Mem and Disk.
 package clustertest
 
 import (
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/raft"
 
 	"example.com/belfry/cluster"
 	"example.com/belfry/cluster/transport"
@@ -32,7 +32,12 @@ type Options struct {
 	Started func(n *cluster.Node)
 	// Change may alter the options of a node before it starts.
 	Change func(o *cluster.Options)
-	// Seed is that of the network's jitter.
+	// Aborted is called when a node has ended by itself, as its disk could not
+	// be written where raft cannot go on without. Nothing of it reaches the
+	// network any more; it must be ended by Crash. It must not block. nil: the
+	// test fails then.
+	Aborted func(nodeID string)
+	// Seed is that of the network's jitter and of the disks' failures.
 	Seed   uint64
 	Logger hclog.Logger
 }
@@ -48,7 +53,7 @@ type Cluster struct {
 type member struct {
 	id          string
 	incarnation int
-	disk        map[string]cluster.Stores
+	disk        *Disk
 	node        *cluster.Node // nil: it does not run
 	cancel      context.CancelFunc
 	ended       chan error
@@ -85,14 +90,28 @@ func (c *Cluster) Add(id string) {
 	if c.nodes[id] != nil {
 		c.tb.Fatalf("node %s exists", id)
 	}
-	c.nodes[id] = &member{id: id, disk: map[string]cluster.Stores{}}
+	c.nodes[id] = &member{id: id, disk: c.newDisk(id)}
 	c.Start(id)
 }
+
+func (c *Cluster) newDisk(id string) *Disk {
+	return newDisk(c.o.Seed, id, func() {
+		c.Net.Reset(id)
+		if c.o.Aborted != nil {
+			c.o.Aborted(id)
+		} else {
+			c.tb.Errorf("the disk of %s failed and the node has ended", id)
+		}
+	})
+}
+
+// Disk gives the disk of a node, whether it runs or not, until its next Wipe.
+func (c *Cluster) Disk(id string) *Disk { return c.nodes[id].disk }
 
 // Wipe empties the disk of a node that does not run.
 func (c *Cluster) Wipe(id string) {
 	m := c.nodes[id]
-	m.disk = map[string]cluster.Stores{}
+	m.disk = c.newDisk(id)
 	m.incarnation++
 }
 
@@ -103,16 +122,9 @@ func (c *Cluster) Start(id string) {
 	o := cluster.Options{
 		NodeID: id, PeerListen: addr(id), APIAddress: "api-" + id, Groups: c.o.Groups(id), Logger: c.o.Logger.Named(id),
 		Network: c.Net.Host(id), Incarnation: fmt.Sprintf("%016x", m.incarnation),
-		Stores: func(group string) (cluster.Stores, error) {
-			s, ok := m.disk[group]
-			if !ok {
-				mem := raft.NewInmemStore()
-				s = cluster.Stores{Log: mem, Stable: mem, Snapshots: raft.NewInmemSnapshotStore()}
-				m.disk[group] = s
-			}
-			return s, nil
-		},
+		Stores: func(group string) (cluster.Stores, error) { return m.disk.stores(group), nil },
 	}
+	m.disk.begin()
 	for _, other := range c.ids() {
 		if other != id {
 			o.Join = append(o.Join, addr(other))
@@ -135,19 +147,22 @@ func (c *Cluster) Start(id string) {
 	go func() { ended <- n.Run(ctx) }()
 }
 
-// Crash ends a node without a goodbye. Its disk stays as it is.
+// Crash ends a node without a goodbye. Its disk stays as it is: what it writes
+// while its parts come to their end goes nowhere.
 func (c *Cluster) Crash(id string) {
 	c.tb.Helper()
 	m := c.nodes[id]
 	if m == nil || m.node == nil {
 		return
 	}
+	m.disk.end()
 	c.Net.Reset(id)
 	m.cancel()
 	if err := m.node.Close(); err != nil {
 		c.tb.Errorf("close %s: %v", id, err)
 	}
-	if err := <-m.ended; err != nil && !errors.Is(err, cluster.ErrRemoved) {
+	// A log that cannot be written is what a crash looks like to the node.
+	if err := <-m.ended; err != nil && !errors.Is(err, cluster.ErrRemoved) && !errors.Is(err, cluster.ErrLogFailed) {
 		c.tb.Errorf("run %s: %v", id, err)
 	}
 	m.node = nil

@@ -2,30 +2,26 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
 
-// memBuffer is how many bytes one direction of a connection in memory holds
-// before a write waits.
-const memBuffer = 1 << 20
-
 // Mem is a network in memory for tests in virtual time. Links between hosts
-// are cut by direction; what was sent over a cut link is held and arrives when
-// the link heals, as TCP would send it again. It blocks only on channels and
+// are cut, slowed and broken by direction; what was sent over a cut link is
+// held and arrives when the link heals, as TCP would send it again. A
+// connection keeps its order whatever happens, as a stream does; only what goes
+// over different connections may overtake. It blocks only on channels and
 // timers, so it may be used in a testing/synctest bubble.
 type Mem struct {
 	mu        sync.Mutex
 	rng       *rand.Rand
 	listeners map[string]*memListener
 	hosts     map[string]string // address to host
-	cut       map[[2]string]bool
+	lives     map[string]int    // how often a host was reset
+	links     map[[2]string]memLink
 	latency   time.Duration
 	jitter    time.Duration
 	changed   chan struct{} // closed and replaced when a link changes
@@ -33,17 +29,29 @@ type Mem struct {
 	nextPort  int
 }
 
+// memLink is what is wrong with a link, in one direction.
+type memLink struct {
+	cut             bool
+	latency, jitter time.Duration // on top of those of the network
+	resets          float64       // chance that a write breaks the connection
+}
+
 // NewMem makes a network without faults or latency.
 func NewMem(seed uint64) *Mem {
 	return &Mem{
 		rng:       rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // simulation, must be repeatable
-		listeners: map[string]*memListener{}, hosts: map[string]string{}, cut: map[[2]string]bool{},
+		listeners: map[string]*memListener{}, hosts: map[string]string{}, lives: map[string]int{}, links: map[[2]string]memLink{},
 		changed: make(chan struct{}), conns: map[*memConn]struct{}{}, nextPort: 10000,
 	}
 }
 
-// Host gives the network as the named host sees it.
-func (m *Mem) Host(name string) Network { return &memHost{m, name} }
+// Host gives the network as the named host sees it, until its next Reset: what
+// is left of the process then reaches nobody.
+func (m *Mem) Host(name string) Network {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memHost{m, name, m.lives[name]}
+}
 
 // Latency sets the one-way delay of everything sent from now on: base plus up
 // to jitter.
@@ -53,27 +61,68 @@ func (m *Mem) Latency(base, jitter time.Duration) {
 	m.latency, m.jitter = base, jitter
 }
 
+// Delay adds base and up to jitter to what is sent from now on from one host
+// to another, in this direction only. With a large jitter connections overtake
+// each other.
+func (m *Mem) Delay(from, to string, base, jitter time.Duration) {
+	m.link(from, to, func(l *memLink) { l.latency, l.jitter = base, jitter })
+}
+
+// Unreliable gives every write from one host to another a chance, from 0 to 1,
+// to break its connection; see Break.
+func (m *Mem) Unreliable(from, to string, chance float64) {
+	m.link(from, to, func(l *memLink) { l.resets = chance })
+}
+
 // Cut stops everything from one host to another, in this direction only.
-func (m *Mem) Cut(from, to string) { m.update(func() { m.cut[[2]string{from, to}] = true }) }
+func (m *Mem) Cut(from, to string) { m.link(from, to, func(l *memLink) { l.cut = true }) }
 
 // Isolate cuts a host off in both directions from the given others.
 func (m *Mem) Isolate(host string, others ...string) {
+	for _, o := range others {
+		if o != host {
+			m.Cut(host, o)
+			m.Cut(o, host)
+		}
+	}
+}
+
+// Heal mends every link.
+func (m *Mem) Heal() { m.update(func() { clear(m.links) }) }
+
+// Join mends every link of one host, in both directions.
+func (m *Mem) Join(host string) {
 	m.update(func() {
-		for _, o := range others {
-			if o != host {
-				m.cut[[2]string{host, o}], m.cut[[2]string{o, host}] = true, true
+		for l := range m.links {
+			if l[0] == host || l[1] == host {
+				delete(m.links, l)
 			}
 		}
 	})
 }
 
-// Heal mends every link.
-func (m *Mem) Heal() { m.update(func() { clear(m.cut) }) }
+// Break breaks every connection between two hosts as a firewall that forgets
+// them does: what was on its way is lost, both ends get an error, and neither
+// knows what the other has read. They may dial again at once.
+func (m *Mem) Break(a, b string) {
+	m.mu.Lock()
+	var broken []*memConn
+	for c := range m.conns {
+		if c.from == a && c.to == b || c.from == b && c.to == a {
+			broken = append(broken, c)
+		}
+	}
+	m.mu.Unlock()
+	for _, c := range broken {
+		c.abort()
+	}
+}
 
 // Reset breaks every connection of a host and its listeners, as the end of
 // its process does.
 func (m *Mem) Reset(host string) {
 	m.mu.Lock()
+	m.lives[host]++
 	var broken []*memConn
 	for c := range m.conns {
 		if c.from == host || c.to == host {
@@ -100,31 +149,48 @@ func (m *Mem) update(f func()) {
 	m.changed = make(chan struct{})
 }
 
+func (m *Mem) link(from, to string, f func(l *memLink)) {
+	m.update(func() {
+		l := m.links[[2]string{from, to}]
+		f(&l)
+		m.links[[2]string{from, to}] = l
+	})
+}
+
 func (m *Mem) state(from, to string) (isCut bool, changed <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.cut[[2]string{from, to}], m.changed
+	return m.links[[2]string{from, to}].cut, m.changed
 }
 
-func (m *Mem) arrival() time.Time {
+// send says when what is sent now arrives, or that it breaks its connection.
+func (m *Mem) send(from, to string) (at time.Time, breaks bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d := m.latency
-	if m.jitter > 0 {
-		d += time.Duration(m.rng.Int64N(int64(m.jitter)))
+	l := m.links[[2]string{from, to}]
+	d := m.latency + l.latency
+	if j := m.jitter + l.jitter; j > 0 {
+		d += time.Duration(m.rng.Int64N(int64(j)))
 	}
-	return time.Now().Add(d)
+	return time.Now().Add(d), l.resets > 0 && m.rng.Float64() < l.resets
 }
 
 type memHost struct {
 	m    *Mem
 	name string
+	life int
 }
+
+// gone reports whether the host was reset. h.m.mu is held.
+func (h *memHost) gone() bool { return h.life != h.m.lives[h.name] }
 
 // Listen listens on addr; port 0 picks one.
 func (h *memHost) Listen(addr string) (net.Listener, error) {
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
+	if h.gone() {
+		return nil, fmt.Errorf("listen %s: %w", addr, net.ErrClosed)
+	}
 	if host, port, err := net.SplitHostPort(addr); err == nil && port == "0" {
 		h.m.nextPort++
 		addr = fmt.Sprintf("%s:%d", host, h.m.nextPort)
@@ -143,9 +209,10 @@ func (h *memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		h.m.mu.Lock()
 		to, known := h.m.hosts[addr]
 		l, changed := h.m.listeners[addr], h.m.changed
-		isCut := h.m.cut[[2]string{h.name, to}] || h.m.cut[[2]string{to, h.name}]
+		isCut := h.m.links[[2]string{h.name, to}].cut || h.m.links[[2]string{to, h.name}].cut
+		gone := h.gone()
 		h.m.mu.Unlock()
-		if !known || (l == nil && !isCut) {
+		if gone || !known || (l == nil && !isCut) {
 			return nil, fmt.Errorf("dial %s: connection refused", addr)
 		}
 		if isCut {
@@ -223,184 +290,3 @@ func (l *memListener) closeLocked() {
 
 // Addr is the bound address.
 func (l *memListener) Addr() net.Addr { return l.addr }
-
-type memChunk struct {
-	at time.Time
-	b  []byte
-}
-
-// memPipe is one direction of a connection.
-type memPipe struct {
-	m        *Mem
-	from, to string
-
-	mu       sync.Mutex
-	queue    []memChunk
-	size     int
-	wclosed  bool // the writer has closed
-	rclosed  bool // the reader has closed
-	rdead    time.Time
-	wdead    time.Time
-	changed  chan struct{}
-	lastSent time.Time
-}
-
-func newMemPipe(m *Mem, from, to string) *memPipe {
-	return &memPipe{m: m, from: from, to: to, changed: make(chan struct{})}
-}
-
-func (p *memPipe) set(f func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f()
-	p.wake()
-}
-
-func (p *memPipe) wake() {
-	close(p.changed)
-	p.changed = make(chan struct{})
-}
-
-func (p *memPipe) read(b []byte) (int, error) {
-	for {
-		isCut, linkChanged := p.m.state(p.from, p.to)
-		now := time.Now()
-		p.mu.Lock()
-		var wait time.Duration = -1
-		switch {
-		case p.rclosed:
-			p.mu.Unlock()
-			return 0, net.ErrClosed
-		case !p.rdead.IsZero() && !now.Before(p.rdead):
-			p.mu.Unlock()
-			return 0, os.ErrDeadlineExceeded
-		case isCut:
-		case len(p.queue) > 0 && !now.Before(p.queue[0].at):
-			n := copy(b, p.queue[0].b)
-			if p.queue[0].b = p.queue[0].b[n:]; len(p.queue[0].b) == 0 {
-				p.queue = p.queue[1:]
-			}
-			p.size -= n
-			p.wake()
-			p.mu.Unlock()
-			return n, nil
-		case len(p.queue) > 0:
-			wait = p.queue[0].at.Sub(now)
-		case p.wclosed:
-			p.mu.Unlock()
-			return 0, io.EOF
-		}
-		if !p.rdead.IsZero() {
-			if d := p.rdead.Sub(now); wait < 0 || d < wait {
-				wait = d
-			}
-		}
-		changed := p.changed
-		p.mu.Unlock()
-		pause(wait, changed, linkChanged)
-	}
-}
-
-func pause(wait time.Duration, a, b <-chan struct{}) {
-	var timer <-chan time.Time
-	if wait >= 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		timer = t.C
-	}
-	select {
-	case <-a:
-	case <-b:
-	case <-timer:
-	}
-}
-
-func (p *memPipe) write(b []byte) (int, error) {
-	for {
-		at := p.m.arrival()
-		now := time.Now()
-		p.mu.Lock()
-		switch {
-		case p.wclosed:
-			p.mu.Unlock()
-			return 0, net.ErrClosed
-		case p.rclosed:
-			p.mu.Unlock()
-			return 0, errors.New("connection reset by peer")
-		case !p.wdead.IsZero() && !now.Before(p.wdead):
-			p.mu.Unlock()
-			return 0, os.ErrDeadlineExceeded
-		case p.size < memBuffer:
-			if at.Before(p.lastSent) {
-				at = p.lastSent
-			}
-			p.lastSent = at
-			p.queue = append(p.queue, memChunk{at, append([]byte(nil), b...)})
-			p.size += len(b)
-			p.wake()
-			p.mu.Unlock()
-			return len(b), nil
-		}
-		var wait time.Duration = -1
-		if !p.wdead.IsZero() {
-			wait = p.wdead.Sub(now)
-		}
-		changed := p.changed
-		p.mu.Unlock()
-		pause(wait, changed, nil)
-	}
-}
-
-type memConn struct {
-	m             *Mem
-	from, to      string
-	out, in       *memPipe
-	local, remote address
-}
-
-// Read reads what the other end wrote.
-func (c *memConn) Read(b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	return c.in.read(b)
-}
-
-// Write queues b for the other end.
-func (c *memConn) Write(b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	return c.out.write(b)
-}
-
-// Close ends both directions; the other end may read what was written.
-func (c *memConn) Close() error {
-	c.m.mu.Lock()
-	delete(c.m.conns, c)
-	c.m.mu.Unlock()
-	c.out.set(func() { c.out.wclosed = true })
-	c.in.set(func() { c.in.rclosed = true })
-	return nil
-}
-
-func (c *memConn) LocalAddr() net.Addr  { return c.local }
-func (c *memConn) RemoteAddr() net.Addr { return c.remote }
-
-// SetDeadline sets both deadlines.
-func (c *memConn) SetDeadline(t time.Time) error {
-	_ = c.SetReadDeadline(t)
-	return c.SetWriteDeadline(t)
-}
-
-// SetReadDeadline wakes a waiting Read at t.
-func (c *memConn) SetReadDeadline(t time.Time) error {
-	c.in.set(func() { c.in.rdead = t })
-	return nil
-}
-
-// SetWriteDeadline wakes a waiting Write at t.
-func (c *memConn) SetWriteDeadline(t time.Time) error {
-	c.out.set(func() { c.out.wdead = t })
-	return nil
-}

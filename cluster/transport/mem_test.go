@@ -139,6 +139,117 @@ func TestMem_Reset(t *testing.T) {
 	})
 }
 
+// TestMem_resetHost: what is left of a process that was reset reaches nobody,
+// its next life does.
+func TestMem_resetHost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMem(1)
+		old := m.Host("a")
+		ln, err := m.Host("b").Listen("b:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = ln.Close() }()
+		m.Reset("a")
+		if _, err := old.Dial(t.Context(), "b:1"); err == nil {
+			t.Error("a dead process dialled")
+		}
+		if _, err := old.Listen("a:1"); err == nil {
+			t.Error("a dead process listens")
+		}
+		if _, err := m.Host("a").Dial(t.Context(), "b:1"); err != nil {
+			t.Errorf("its next life cannot dial: %v", err)
+		}
+	})
+}
+
+// TestMem_Delay: one direction of one link is slow, and connections over it
+// overtake each other while each keeps its order.
+func TestMem_Delay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMem(1)
+		m.Delay("a", "b", 10*time.Millisecond, time.Second)
+		overtook := false
+		for range 20 {
+			a1, b1 := pair(t, m)
+			a2, b2 := pair(t, m)
+			send(t, b1, "x")
+			if d := arrives(t, a1, "x"); d != 0 {
+				t.Fatalf("the other direction took %s", d)
+			}
+			send(t, a1, "1")
+			send(t, a1, "2")
+			send(t, a2, "3")
+			var first, second time.Duration
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				second = arrives(t, b2, "3")
+			}()
+			first = arrives(t, b1, "12")
+			<-done
+			overtook = overtook || second < first
+			if min(first, second) < 10*time.Millisecond {
+				t.Fatalf("they took %s and %s", first, second)
+			}
+		}
+		if !overtook {
+			t.Error("no connection overtook another")
+		}
+		m.Join("b")
+		a, b := pair(t, m)
+		send(t, a, "x")
+		if d := arrives(t, b, "x"); d != 0 {
+			t.Errorf("it took %s after the link was mended", d)
+		}
+	})
+}
+
+// TestMem_Break: what was on its way is lost, and both ends hear of it.
+func TestMem_Break(t *testing.T) {
+	t.Parallel()
+	for name, how := range map[string]func(m *Mem, a net.Conn) error{
+		"at once": func(m *Mem, _ net.Conn) error {
+			m.Break("b", "a")
+			return nil
+		},
+		"by a write": func(m *Mem, a net.Conn) error {
+			m.Unreliable("a", "b", 1)
+			defer m.Heal()
+			if _, err := a.Write([]byte("x")); err == nil {
+				return errors.New("the write went through")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				m := NewMem(1)
+				a, b := pair(t, m)
+				m.Latency(time.Second, 0)
+				send(t, a, "lost")
+				if err := how(m, a); err != nil {
+					t.Fatal(err)
+				}
+				for name, c := range map[string]net.Conn{"a": a, "b": b} {
+					if n, err := c.Read(make([]byte, 4)); n != 0 || err == nil || errors.Is(err, io.EOF) {
+						t.Errorf("%s reads %d bytes, %v", name, n, err)
+					}
+					if _, err := c.Write([]byte("x")); err == nil {
+						t.Errorf("%s writes on", name)
+					}
+				}
+				a, b = pair(t, m)
+				send(t, a, "again")
+				arrives(t, b, "again")
+			})
+		})
+	}
+}
+
 // TestMem_closedListener: whoever was not accepted yet is told when the
 // listener closes.
 func TestMem_closedListener(t *testing.T) {

@@ -45,12 +45,3 @@ func TestFreeBytes(t *testing.T) {
 		t.Errorf("got %d, %v; want what is free here", n, err)
 	}
 }
-
-func TestSnapshotPace(t *testing.T) {
-	t.Parallel()
-	for owed, want := range map[int]uint64{0: 8192, 15: 8192, 16: 8193, 1_000_000: 70_692} {
-		if got := snapshotPace(8192, owed); got != want {
-			t.Errorf("with %d owed: got %d, want %d", owed, got, want)
-		}
-	}
-}

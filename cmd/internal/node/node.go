@@ -129,12 +129,12 @@ func (n *Node) start(ctx context.Context) error {
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
-	if err := n.openStores(); err != nil {
+	if err := opened(n.cfg.DataDir, n.openStores); err != nil {
 		return err
 	}
 	n.run("outbox writer", n.outbox.Run)
 	n.run("attempt log writer", n.attempts.Run)
-	if err := n.openCluster(ctx); err != nil {
+	if err := opened(n.cfg.DataDir, func() error { return n.openCluster(ctx) }); err != nil {
 		return err
 	}
 	if err := n.openKeys(ctx); err != nil {

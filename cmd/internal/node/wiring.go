@@ -78,8 +78,11 @@ func (n *Node) openCluster(ctx context.Context) error {
 		NodeID: n.cfg.NodeID, DataDir: n.cfg.DataDir, PeerListen: n.cfg.PeerAddr, PeerAdvertise: n.cfg.PeerAdvertise,
 		APIAddress: advertise, Bootstrap: n.cfg.Bootstrap, Join: n.cfg.Join,
 		Groups: []cluster.GroupSpec{
-			{Name: groupConfig, FSM: n.store, Log: cluster.LogBolt, DurableFSM: true, SnapshotThreshold: uint64(n.cfg.SnapshotThreshold)},  //nolint:gosec // config bounds it
-			{Name: groupEvents, FSM: n.outbox, Log: n.cfg.EventsLog, DurableFSM: true, SnapshotThreshold: uint64(n.cfg.SnapshotThreshold)}, //nolint:gosec // config bounds it
+			{Name: groupConfig, FSM: n.store, Log: cluster.LogBolt, DurableFSM: true, SnapshotThreshold: uint64(n.cfg.SnapshotThreshold)}, //nolint:gosec // config bounds it
+			{
+				Name: groupEvents, FSM: n.outbox, Log: n.cfg.EventsLog, DurableFSM: true, Marks: true,
+				SnapshotThreshold: uint64(min(n.cfg.SnapshotThreshold, marksEvery)), SnapshotInterval: markInterval, MaxAppend: eventsAppend, //nolint:gosec // config bounds it
+			},
 		},
 		HeartbeatTimeout: n.cfg.HeartbeatTimeout, ElectionTimeout: n.cfg.ElectionTimeout, LeaseTTL: n.cfg.LeaseTTL,
 		Logger: n.log, Registerer: n.reg,
@@ -110,7 +113,6 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	n.cluster.AddDuty(groupEvents, upkeep)
 	n.run("cluster", n.cluster.Run)
-	n.run("snapshot pace", n.paceSnapshots)
 	return nil
 }
 
@@ -230,33 +232,14 @@ func (n *Node) keepRefreshToken(account, profileID string, token model.Secret) {
 }
 
 const (
-	// paceInterval is how often the snapshots of the event group are paced.
-	paceInterval = 10 * time.Second
-	// paceShare is how many deliveries of a backlog put a snapshot off by one
-	// entry: about as many as a busy entry holds.
-	paceShare = 16
+	// marksEvery is how many entries of the event group may have to be read again
+	// at a start, but for what comes within markInterval.
+	marksEvery   = 256
+	markInterval = 5 * time.Second
+	// eventsAppend entries of the event group go to a follower at once: they may
+	// have half a MiB each.
+	eventsAppend = 32
 )
-
-// snapshotPace is after how many entries of the event group a snapshot is due.
-// It writes everything that is owed, so with a backlog it comes more rarely.
-func snapshotPace(base, owed int) uint64 { return uint64(base + owed/paceShare) } //nolint:gosec // both are positive
-
-// paceSnapshots keeps the threshold in step with the backlog until ctx ends.
-func (n *Node) paceSnapshots(ctx context.Context) error {
-	tick := time.NewTicker(paceInterval)
-	defer tick.Stop()
-	for {
-		st := n.outbox.Stats()
-		if err := n.cluster.Group(groupEvents).SetSnapshotThreshold(snapshotPace(n.cfg.SnapshotThreshold, st.Pending+st.DeadLetters)); err != nil {
-			n.log.Warn("the snapshots of the event group cannot be paced; they are taken as often as without a backlog", "error", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
 
 // handOver moves partitions and leadership to other nodes, where there are
 // any. It comes after the dispatcher has settled what it sent: the epoch of

@@ -1,0 +1,122 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// boltFile makes a file of the format with some pages in use, of which the
+// last transaction used more than the one before.
+func boltFile(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		err = errors.Join(err, db.Update(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists([]byte("b"))
+			if err != nil {
+				return err
+			}
+			return b.Put(fmt.Append(nil, i), make([]byte, 20_000))
+		}))
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWholeFiles(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"config.db", "outbox.db", "raft/config/raft.db", "raft/events-0/wal/wal-meta.db"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, name)
+		if err := wholeFiles(dir); err != nil {
+			t.Errorf("an empty directory: %v", err)
+		}
+		boltFile(t, path)
+		need, size, err := neededSize(path)
+		if err != nil || need < 60_000 || need > size {
+			t.Fatalf("%s needs %d of %d bytes, %v", name, need, size, err)
+		}
+		if err := wholeFiles(dir); err != nil {
+			t.Errorf("%s is whole: %v", name, err)
+		}
+		if err := os.Truncate(path, need); err != nil {
+			t.Fatal(err)
+		}
+		if err := wholeFiles(dir); err != nil {
+			t.Errorf("%s has all pages that are in use: %v", name, err)
+		}
+		for _, cut := range []int64{need - 1, need / 2, 4096} {
+			if err := os.Truncate(path, cut); err != nil {
+				t.Fatal(err)
+			}
+			err := wholeFiles(dir)
+			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "empty data directory") {
+				t.Errorf("%s with %d of %d bytes: %v", name, cut, need, err)
+			}
+		}
+	}
+}
+
+// What does not begin as such a file is left to bbolt, and a damaged first
+// page does not hide the second.
+func TestNeededSize_damagedBeginning(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.db")
+	boltFile(t, path)
+	want, _, err := neededSize(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pageSize := os.Getpagesize()
+	for name, tt := range map[string]struct {
+		damage func(b []byte) []byte
+		least  int64
+	}{
+		"first page":  {func(b []byte) []byte { b[offTx]++; return b }, want / 4},
+		"second page": {func(b []byte) []byte { b[pageSize+offTx]++; return b }, want / 4},
+		"both pages":  {func(b []byte) []byte { b[offTx]++; b[pageSize+offTx]++; return b }, 0},
+		"text":        {func([]byte) []byte { return []byte("hello") }, 0},
+		"nothing":     {func([]byte) []byte { return nil }, 0},
+	} {
+		if err := os.WriteFile(path, tt.damage(append([]byte(nil), good...)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		need, _, err := neededSize(path)
+		if err != nil || need < tt.least || need > want || tt.least == 0 && need != 0 {
+			t.Errorf("%s damaged: %d bytes are needed, %v; want %d to %d", name, need, err, tt.least, want)
+		}
+	}
+}
+
+func TestOpened(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := opened(dir, func() error { panic("invalid freelist page") }); err == nil ||
+		!strings.Contains(err.Error(), dir+" is damaged: invalid freelist page") || !strings.Contains(err.Error(), "empty data directory") {
+		t.Errorf("after a panic: %v", err)
+	}
+	other := errors.New("other")
+	if err := opened(dir, func() error { return other }); !errors.Is(err, other) {
+		t.Errorf("after an error: %v", err)
+	}
+	if err := opened(dir, func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
