@@ -155,14 +155,15 @@ func TestDispatcher_largeRequestsGetAnEighthOfTheSlots(t *testing.T) {
 		t := w.t
 		w.opts.MaxInFlight = 80
 		large := flatEvent(`{"a":"` + strings.Repeat("x", LargeRequest) + `"}`)
-		w.profile("p", func(p *model.Profile) { p.WindowSize = 100 })
-		w.profile("q", func(p *model.Profile) { p.WindowSize = 100 })
 		w.sender.script(func(context.Context, int, *webhook.Request) webhook.Result {
 			time.Sleep(time.Second)
 			return ok200
 		})
-		w.accept("p", many(40, large)...)
-		w.accept("q", many(20, large)...)
+		for i := range 30 {
+			p := fmt.Sprint("p", i)
+			w.profile(p, nil)
+			w.accept(p, many(firstWindow, large)...)
+		}
 		w.profile("r", nil)
 		w.accept("r", large, flatEvent(`{}`), large, flatEvent(`{}`))
 		w.start()

@@ -292,9 +292,7 @@ func (s *scheduler) learn(a *attempt) {
 			s.d.tellState(a, event.NoticeFailing, res)
 		}
 	default:
-		if res.Class == webhook.ClassOK {
-			l.window.grow(l.profile.WindowSize)
-		}
+		l.window.grow(l.profile.WindowSize)
 		if l.breaker.success(now) {
 			s.breakers(-1)
 			s.d.tellState(a, event.NoticeRecovered, res)

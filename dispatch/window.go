@@ -7,33 +7,49 @@ import (
 	"example.com/belfry/dispatch/webhook"
 )
 
+// firstWindow is how many requests a destination gets at a time before it has
+// answered one. A thousand that hang would else begin with a thousand full
+// windows.
+const firstWindow = 2
+
 // window is how many requests a destination gets at a time: at most the
 // profile's windowSize, half of what it was whenever the receiver shows that
-// it is too much, and one more for every window of successes.
-//
-// The zero window is as wide as the profile allows.
+// it is too much. It begins with firstWindow and grows by one with every answer
+// until it is cut for the first time or full, and from then on by one for every
+// window of answers.
 type window struct {
-	size  float64 // 0: never cut
+	size  float64 // 0: firstWindow
+	open  bool    // as wide as the profile allows
 	cutAt time.Time
 }
 
 // limit is the number of requests that may be in flight; bound is the
 // profile's windowSize.
 func (w *window) limit(bound int) int {
-	if w.size == 0 {
+	switch {
+	case w.open:
 		return bound
+	case w.size == 0:
+		return min(firstWindow, bound)
 	}
 	return max(1, min(int(w.size), bound))
 }
 
-// grow notes a success.
+// grow notes an answer that shows no strain.
 func (w *window) grow(bound int) {
-	if w.size == 0 {
+	if w.open {
 		return
 	}
-	if w.size += 1 / w.size; w.size >= float64(bound) {
-		w.size = 0
+	size := float64(w.limit(bound))
+	if w.size > 0 {
+		size = w.size
 	}
+	step := 1.0
+	if !w.cutAt.IsZero() {
+		step = 1 / size
+	}
+	w.size = size + step
+	w.open = w.size >= float64(bound)
 }
 
 // cut notes that an attempt that began at the instant was too much. Requests
@@ -42,7 +58,7 @@ func (w *window) cut(bound int, began, now time.Time) {
 	if began.Before(w.cutAt) {
 		return
 	}
-	w.size = max(1, float64(w.limit(bound))/2)
+	w.size, w.open = max(1, float64(w.limit(bound))/2), false
 	w.cutAt = now
 }
 

@@ -94,7 +94,7 @@ var rules = []rule{
 	{part: "api", may: []string{"fsm/model", "dispatch/event"}, not: []string{"go.etcd.io/bbolt", "github.com/hashicorp/raft"}},
 	{part: "api/client", may: []string{"fsm/model", "dispatch/event"}},
 	{part: "config", may: []string{"fsm/model"}},
-	{part: "chaos"},
+	{part: "chaos", may: []string{"api/client", "fsm/model"}},
 	{part: "cmd/belfry", may: []string{"cmd/internal/cli", "cmd/internal/node"}},
 	{part: "cmd/internal/node", may: []string{"fsm", "cluster", "dispatch", "api", "config"}},
 	{part: "cmd/internal/cli", may: []string{"config", "fsm/model", "fsm/seal", "dispatch/event", "cmd/internal", "api/client"}},
