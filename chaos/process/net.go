@@ -1,0 +1,290 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Clients is the name of everybody who is not a node, for paths between
+// clients and the API of a node.
+const Clients = "clients"
+
+// Path is one direction between two: what From sends To.
+type Path struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Shape is what happens to bytes on a Path. The zero value is a good network.
+type Shape struct {
+	// Cut keeps bytes, ends of connections and new connections back until it is
+	// lifted, as a network that loses every packet does.
+	Cut bool
+	// Latency is added to every piece, and up to Jitter at random on top.
+	Latency, Jitter time.Duration
+	// BytesPerSecond bounds the rate of each connection; 0: no bound.
+	BytesPerSecond int
+	// Sever resets a connection as soon as something should come through: what
+	// was sent the other way has arrived, the answer never does.
+	Sever bool
+}
+
+// Net is the network of a Cluster: listeners that the nodes advertise, and a
+// path for every ordered pair. It is safe for concurrent use.
+type Net struct {
+	watch *http.Transport // of those who watch; it goes past the network
+
+	// dialer says whose end of an accepted connection is the far one.
+	dialer func(c net.Conn) (string, error)
+
+	mu        sync.Mutex
+	rng       *rand.Rand
+	links     map[Path]*link
+	listeners map[string][]net.Listener // by node
+	conns     map[*conn]struct{}
+	nodes     []*Node
+	closed    bool
+	wg        sync.WaitGroup
+}
+
+func newNet(seed uint64) *Net {
+	t := &Net{
+		watch: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 10 * time.Second},
+		rng:   rand.New(rand.NewPCG(seed, 0x6e6574)), //nolint:gosec // jitter
+		links: map[Path]*link{}, listeners: map[string][]net.Listener{}, conns: map[*conn]struct{}{},
+	}
+	t.dialer = t.owner
+	return t
+}
+
+// link is the state of a Path.
+type link struct {
+	mu      sync.Mutex
+	shape   Shape
+	changed chan struct{} // closed at the next change
+}
+
+func (l *link) set(s Shape) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shape = s
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *link) state() (Shape, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shape, l.changed
+}
+
+// link finds or makes the state of a path.
+func (t *Net) link(p Path) *link {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.links[p]
+	if l == nil {
+		l = &link{changed: make(chan struct{})}
+		t.links[p] = l
+	}
+	return l
+}
+
+// Set gives a path another shape, for connections there are and new ones.
+func (t *Net) Set(p Path, s Shape) { t.link(p).set(s) }
+
+// Shape is that of a path.
+func (t *Net) Shape(p Path) Shape {
+	s, _ := t.link(p).state()
+	return s
+}
+
+// Change gives several paths another shape, and returns what gives back those
+// they had.
+func (t *Net) Change(paths []Path, f func(*Shape)) (undo func()) {
+	before := map[Path]Shape{}
+	for _, p := range paths {
+		before[p] = t.Shape(p)
+		s := before[p]
+		f(&s)
+		t.Set(p, s)
+	}
+	return func() {
+		for p, s := range before {
+			t.Set(p, s)
+		}
+	}
+}
+
+// Heal makes all paths good.
+func (t *Net) Heal() {
+	t.mu.Lock()
+	var all []*link
+	for _, l := range t.links {
+		all = append(all, l)
+	}
+	t.mu.Unlock()
+	for _, l := range all {
+		l.set(Shape{})
+	}
+}
+
+// Reset breaks all connections there are between a and b, in whatever
+// direction they were made, and returns how many those were.
+func (t *Net) Reset(a, b string) int {
+	t.mu.Lock()
+	var found []*conn
+	for c := range t.conns {
+		if c.from == a && c.to == b || c.from == b && c.to == a {
+			found = append(found, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range found {
+		c.reset()
+	}
+	return len(found)
+}
+
+// attach listens for a node.
+func (t *Net) attach(n *Node) error {
+	api, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback})
+	if err != nil {
+		return fmt.Errorf("listen for %s: %w", n.id, err)
+	}
+	peer, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback})
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for %s: %w", n.id, err), api.Close())
+	}
+	n.apiProxy, n.peerProxy = api.Addr().String(), peer.Addr().String()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.nodes = append(t.nodes, n)
+	t.serve(api, n.id, n.api, func(net.Conn) (string, error) { return Clients, nil })
+	t.serve(peer, n.id, n.peer, func(c net.Conn) (string, error) { return t.dialer(c) })
+	return nil
+}
+
+// serve accepts for node until the listener is closed. t.mu is held.
+func (t *Net) serve(l net.Listener, node, addr string, who func(net.Conn) (string, error)) {
+	t.listeners[node] = append(t.listeners[node], l)
+	t.wg.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return // closed; a listener on loopback has no other reason
+			}
+			t.wg.Go(func() { t.carry(near, node, addr, who) })
+		}
+	})
+}
+
+// carry is one connection from begin to end.
+func (t *Net) carry(near net.Conn, node, addr string, who func(net.Conn) (string, error)) {
+	from, err := who(near)
+	if err != nil {
+		abort(near) // its owner is dead already
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c := &conn{
+		from: from, to: node, near: near, ctx: ctx, cancel: cancel,
+		there: t.link(Path{from, node}), back: t.link(Path{node, from}), jitter: t.jitter,
+	}
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		abort(near)
+		return
+	}
+	t.conns[c] = struct{}{}
+	t.mu.Unlock()
+	c.run(addr)
+	t.mu.Lock()
+	delete(t.conns, c)
+	t.mu.Unlock()
+}
+
+func (t *Net) jitter(up time.Duration) time.Duration {
+	if up <= 0 {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Duration(t.rng.Int64N(int64(up)))
+}
+
+// owner finds the node whose process has the far end of c.
+func (t *Net) owner(c net.Conn) (string, error) {
+	t.mu.Lock()
+	nodes := slices.Clone(t.nodes)
+	t.mu.Unlock()
+	pids := map[int]string{}
+	for _, n := range nodes {
+		if pid := n.Pid(); pid != 0 {
+			pids[pid] = n.id
+		}
+	}
+	far, ok1 := c.RemoteAddr().(*net.TCPAddr)
+	near, ok2 := c.LocalAddr().(*net.TCPAddr)
+	if !ok1 || !ok2 {
+		return "", errors.New("not a TCP connection")
+	}
+	pid, err := socketOwner(far.AddrPort(), near.AddrPort(), pids)
+	if err != nil {
+		return "", err
+	}
+	return pids[pid], nil
+}
+
+// detach ends the listeners and connections of one node.
+func (t *Net) detach(n *Node) {
+	t.mu.Lock()
+	ls := t.listeners[n.id]
+	delete(t.listeners, n.id)
+	t.nodes = slices.DeleteFunc(slices.Clone(t.nodes), func(x *Node) bool { return x == n })
+	var cs []*conn
+	for c := range t.conns {
+		if c.from == n.id || c.to == n.id {
+			cs = append(cs, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, l := range ls {
+		_ = l.Close()
+	}
+	for _, c := range cs {
+		c.reset()
+	}
+}
+
+// close ends everything and waits for it.
+func (t *Net) close() {
+	t.mu.Lock()
+	t.closed = true
+	var ls []net.Listener
+	for _, l := range t.listeners {
+		ls = append(ls, l...)
+	}
+	var cs []*conn
+	for c := range t.conns {
+		cs = append(cs, c)
+	}
+	t.mu.Unlock()
+	for _, l := range ls {
+		_ = l.Close()
+	}
+	for _, c := range cs {
+		c.reset()
+	}
+	t.wg.Wait()
+	t.watch.CloseIdleConnections()
+}
