@@ -15,7 +15,7 @@ RACEFLAGS = -race -gcflags=github.com/hashicorp/raft=-race=false
 TOOLS     = $(CURDIR)/.tools
 GENERATED = docs/configuration.md
 
-.PHONY: help build run cluster test interop race sim chaos fuzz bench cover lint generate
+.PHONY: help build run cluster test interop race sim chaos mutants figures fuzz bench cover lint generate
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' Makefile
 build: ## build bin/belfry
@@ -34,11 +34,17 @@ interop: ## webhooks against a real nginx, OpenSSL and OAuth server, installed u
 	go test -tags interop -run Interop -count=1 -timeout 10m ./dispatch/webhook
 race: ## the whole test suite under the race detector
 	go test $(RACEFLAGS) -shuffle=on -timeout 30m ./...
-sim: ## clusters in virtual time with SEEDS=20 further seeds
+sim: ## clusters in virtual time: SEEDS=20 further seeds, or as many as SIM_HOURS=N hours of virtual time take
 	BELFRY_SIM_SEEDS=$(SEEDS) go test -count=1 -timeout 60m ./cluster/... ./dispatch/...
-	BELFRY_SIM_SEEDS=$(SEEDS) go test -count=1 -timeout 60m -v -run Sim ./cmd/internal/node
-chaos: ## real processes, killed under load; prints the figures of BENCH.md
-	go test -tags chaos -run Chaos -count=1 -v -timeout 60m ./...
+	BELFRY_SIM_SEEDS=$(if $(SIM_HOURS),0,$(SEEDS)) BELFRY_SIM_HOURS=$(SIM_HOURS) GOGC=400 go test -count=1 -timeout 0 -v -run Sim ./cmd/internal/node
+chaos: build ## real processes under faults, with reports in chaos-out: eight minutes, or CHAOS_MINUTES=120
+	go build -trimpath -o bin/chaos ./chaos/cmd/chaos
+	bin/chaos run -binary bin/belfry $(if $(CHAOS_MINUTES),-minutes $(CHAOS_MINUTES)) $(CHAOS)
+mutants: ## bugs on purpose, each of which a checker must find
+	go build -trimpath -o bin/chaos ./chaos/cmd/chaos
+	bin/chaos mutants $(MUTANTS)
+figures: ## real processes, killed under load; prints the figures of BENCH.md
+	go test -tags chaos -run Chaos -count=1 -v -timeout 60m ./chaos
 fuzz: ## every fuzz target for FUZZTIME=10s
 	@set -e; for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	  echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done

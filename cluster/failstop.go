@@ -31,16 +31,29 @@ type failStopLog struct {
 	err error
 }
 
+// write runs f unless a write has failed. Entries are written by one goroutine of
+// raft, so none begins while another fails; another one deletes old entries,
+// which may go on meanwhile.
 func (l *failStopLog) write(f func() error) error {
+	if err := l.failure(); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return l.err
-	}
-	if err := f(); err != nil {
+	if l.err == nil {
 		l.err = fmt.Errorf("%w: %w", ErrLogFailed, err)
 		l.failed(l.err)
 	}
+	return l.err
+}
+
+func (l *failStopLog) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.err
 }
 

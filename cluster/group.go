@@ -39,7 +39,6 @@ type Group struct {
 	// config, when it has a value, is taken: it keeps membership changes of this
 	// leader one after another.
 	config chan struct{}
-	opened time.Time
 	// started: raft may be asked for its configuration.
 	started atomic.Bool
 
@@ -66,7 +65,7 @@ func unavailable(text string) *model.Error {
 func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	log := n.log.Named(spec.Name)
 	g = &Group{
-		name: spec.Name, n: n, log: log, self: n.self, acks: newAcks(), changed: make(chan struct{}), opened: time.Now(), config: make(chan struct{}, 1), dialled: map[raft.ServerID]raft.ServerAddress{},
+		name: spec.Name, n: n, log: log, self: n.self, acks: newAcks(), changed: make(chan struct{}), config: make(chan struct{}, 1), dialled: map[raft.ServerID]raft.ServerAddress{},
 		machine: newMachine(spec.FSM, spec.DurableFSM), metrics: n.metrics.group(spec.Name),
 	}
 	g.leaderReads.run, g.reads.run = g.leaderRead, g.read

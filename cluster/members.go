@@ -173,20 +173,6 @@ func (n *Node) AppliedEverywhere(index uint64) bool {
 	return n.groups[0].AppliedIndex() >= index
 }
 
-// Staleness is how long ago this node last heard from the leader of the first
-// group; 0 on the leader.
-func (n *Node) Staleness() time.Duration {
-	g := n.groups[0]
-	if g.raft.State() == raft.Leader {
-		return 0
-	}
-	last := g.raft.LastContact()
-	if last.IsZero() {
-		return time.Since(g.opened)
-	}
-	return time.Since(last)
-}
-
 // Drain asks the leader to give this node no work, and returns when it has
 // heard so. The node goes on with what it has.
 func (n *Node) Drain(ctx context.Context) error {

@@ -417,11 +417,11 @@ func TestMembers_withoutLeader(t *testing.T) {
 				t.Errorf("%+v", m)
 			}
 		}
-		if d := s.Node("n1").Staleness(); d < 4500*time.Millisecond || d > 6*time.Second {
-			t.Errorf("stale for %s", d)
+		if d := s.Node("n1").StateAge(); d < 5*time.Second || d > 6*time.Second {
+			t.Errorf("cut off for 5 s, and the state is at most %s old", d)
 		}
-		if d := s.Node(s.WaitLeader("config")).Staleness(); d != 0 {
-			t.Errorf("the leader is stale for %s", d)
+		if d := s.Node(s.WaitLeader("config")).StateAge(); d > 300*time.Millisecond {
+			t.Errorf("the leader's state is at most %s old", d)
 		}
 		s.Close()
 	})

@@ -357,11 +357,22 @@ func (n *Node) Lease() (valid bool, until time.Time) {
 
 // StateAge bounds how old the local state of the first group is: it has
 // everything that was acknowledged anywhere longer ago than that. Before the
-// first lease there is no bound: nobody knows how long this node was away.
+// first lease there is no bound, which math.MaxInt64 says: nobody knows how
+// long this node was away. To have heard from the leader gives none either: its
+// heartbeats come before what it has to send.
 func (n *Node) StateAge() time.Duration {
-	_, until := n.Lease()
-	if until.IsZero() {
-		return math.MaxInt64
+	age := time.Duration(math.MaxInt64)
+	if _, until := n.Lease(); !until.IsZero() {
+		age = time.Since(until) + n.o.LeaseTTL
 	}
-	return time.Since(until) + n.o.LeaseTTL
+	// After the barrier of its term a leader has all that was acknowledged
+	// while a quorum followed it.
+	g := n.groups[0]
+	term := g.raft.CurrentTerm()
+	if g.raft.State() == raft.Leader && g.barrier.Load() == term {
+		if quorum := g.quorumContact(term); !quorum.IsZero() {
+			age = min(age, time.Since(quorum))
+		}
+	}
+	return age
 }

@@ -117,9 +117,14 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
+// initialMmap is address space, not memory: the map must move when the file
+// outgrows it, which waits for readers such as a snapshot.
+const initialMmap = 256 << 20
+
 func openFile(o Options, path string) (*bbolt.DB, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: o.LockTimeout, NoSync: o.NoSync, NoGrowSync: o.NoSync, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		InitialMmapSize: initialMmap,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("state file %s is in use by another process", path)

@@ -191,7 +191,6 @@ type groupDisk struct {
 	values      map[string][]byte
 	numbers     map[string]uint64
 	snaps       []*snapshotFile // the newest first
-
 }
 
 // FirstIndex implements raft.LogStore.

@@ -22,7 +22,7 @@ const simGrown = 12
 // outcome is not known.
 func (l *simLoad) register(rng *rand.Rand) {
 	w := l.s.truth
-	for l.sleep(time.Duration(50+rng.IntN(250)) * time.Millisecond) {
+	for l.sleep(l.s.knobs.between(rng, 50, 300)) {
 		l.value++
 		n := l.s.anyNode(rng)
 		err := n.at(l.s.t.Context(), func(ctx context.Context) error {
@@ -126,4 +126,102 @@ func (l *simLoad) must(rng *rand.Rand, f func(ctx context.Context, n *simNode) e
 			return false
 		}
 	}
+}
+
+// revive enables the profiles that 410 has disabled, again and again.
+func (l *simLoad) revive(rng *rand.Rand) {
+	for l.sleep(time.Duration(1000+rng.IntN(4000)) * time.Millisecond) {
+		for _, account := range simAccounts {
+			l.enable(rng, account)
+		}
+	}
+}
+
+// enable enables the profile of an account that 410 disables.
+func (l *simLoad) enable(rng *rand.Rand, account string) {
+	answered := l.s.truth.enabling(account, "gone-1")
+	n := l.s.anyNode(rng)
+	answered(n.at(l.s.t.Context(), func(ctx context.Context) error {
+		_, err := n.writer.UpdateProfile(ctx, system, account, "gone-1", model.ProfilePatch{Enabled: model.Some(true)})
+		return err
+	}))
+}
+
+// channelTangled has the subscriptions of tangle.
+const channelTangled = "WEB_PUSH"
+
+// tangle makes and deletes objects that refer to each other. There are so few
+// names that most of it meets what others do; whether the hierarchy is whole is
+// seen in the state (I5).
+func (l *simLoad) tangle(rng *rand.Rand) {
+	for l.sleep(l.s.knobs.between(rng, 50, 450)) {
+		n := l.s.anyNode(rng)
+		err := n.at(l.s.t.Context(), func(ctx context.Context) error { return n.tangle(ctx, rng) })
+		switch model.CodeOf(err) { //nolint:exhaustive // nothing else may come
+		case "", model.CodeExists, model.CodeNotFound, model.CodeInUse, model.CodeUnavailable, model.CodeUnknownOutcome,
+			model.CodeInvalid: // the object that is referred to does not exist
+		default:
+			w := l.s.truth
+			w.mu.Lock()
+			w.violated("hierarchy at %s: %v", n.id, err)
+			w.mu.Unlock()
+		}
+	}
+}
+
+func (n *simNode) tangle(ctx context.Context, rng *rand.Rand) (err error) {
+	const account = "bolt"
+	security, profile, sub := fmt.Sprint("t-sec-", rng.IntN(2)), fmt.Sprint("t-prof-", rng.IntN(3)), fmt.Sprint("t-sub-", rng.IntN(2))
+	credentials := model.SecurityDraft{
+		Security: model.Security{Account: account, ID: security, Type: model.CredentialsBasic, Username: "u"},
+		Clear:    map[model.SecretField]model.Secret{model.FieldPassword: model.NewSecret("p")},
+	}
+	referring := simProfile(account, profile)
+	switch rng.IntN(9) {
+	case 0:
+		_, err = n.writer.CreateSecurity(ctx, system, credentials)
+	case 1:
+		_, err = n.writer.CreateProfile(ctx, system, model.ProfileDraft{Profile: referring, Security: &credentials})
+	case 2:
+		referring.SecurityID = security
+		_, err = n.writer.CreateProfile(ctx, system, model.ProfileDraft{Profile: referring})
+	case 3:
+		_, err = n.writer.UpdateProfile(ctx, system, account, profile, model.ProfilePatch{SecurityID: model.Some(security)})
+	case 4:
+		err = n.subscribe(ctx, account, channelTangled, "DELIVERY", sub, profile, false)
+	case 5:
+		err = n.subscribe(ctx, account, channelTangled, "DELIVERY", sub, profile, true)
+	case 6:
+		_, err = n.writer.DeleteSecurity(ctx, system, account, security)
+	case 7:
+		_, err = n.writer.DeleteProfile(ctx, system, account, profile)
+	case 8:
+		_, err = n.writer.DeleteSubscription(ctx, system, account, channelTangled, sub)
+	}
+	return err
+}
+
+// dangling lists what a state refers to and does not have (I5).
+func dangling(v model.View) (out []string) {
+	miss := func(what, id, refers, to string) {
+		out = append(out, fmt.Sprintf("%s %s refers to %s %s", what, id, refers, to))
+	}
+	for s := range v.Subscriptions("") {
+		if _, ok := v.Profile(s.Account, s.ProfileID); !ok {
+			miss("subscription", s.ID, "profile", s.ProfileID)
+		}
+	}
+	for p := range v.Profiles("") {
+		if p.SecurityID != "" {
+			if _, ok := v.Security(p.Account, p.SecurityID); !ok {
+				miss("profile", p.ID, "security setting", p.SecurityID)
+			}
+		}
+		if p.CertificateID != "" {
+			if _, ok := v.Certificate(p.Account, p.CertificateID); !ok {
+				miss("profile", p.ID, "certificate", p.CertificateID)
+			}
+		}
+	}
+	return out
 }

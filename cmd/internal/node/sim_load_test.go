@@ -19,6 +19,7 @@ import (
 const (
 	channelGrowing = "LINE" // gets one subscription after another
 	channelPassing = "ZALO" // has one that is made and deleted
+	channelGone    = "RCS"  // has one whose profile is disabled now and then, and then nothing is owed to it
 )
 
 // simRoute says which profiles of every account get an event.
@@ -33,9 +34,15 @@ var simRoutes = []simRoute{
 	{"EMAIL", "OPEN", []string{"ok-3", "flaky-2", "dead-1"}},
 	{"VOICE_VIDEO", "DELIVERY", []string{"flaky-1"}},
 	{"MOBILE_PUSH", "SEEN", nil},
+	{channelGone, "DELIVERY", []string{"gone-1"}},
+	{"VIBER", "DELIVERY", []string{"key-1", "strict-1"}}, // in order, several to a request
+	{"VIBER", "CLICK", []string{"key-2", "strict-2"}},    // in order, one by one
 	{channelGrowing, "DELIVERY", nil},
 	{channelPassing, "DELIVERY", nil},
 }
+
+// lateRoute is the one with retries over more than an hour.
+var lateRoute = simRoute{"OPEN_CHANNEL", "DELIVERY", []string{"late-1"}}
 
 var simAccounts = []string{"acme", "bolt"}
 
@@ -51,7 +58,7 @@ func (s *sim) setUp() {
 			return err
 		})
 		made := map[string]bool{}
-		for _, r := range simRoutes {
+		for _, r := range append(slices.Clone(simRoutes), lateRoute) {
 			for _, p := range r.profiles {
 				s.subscribe(account, r.channel, r.name, r.channel+"-"+r.name+"-"+p, p, !made[p])
 				made[p] = true
@@ -71,12 +78,10 @@ func (s *sim) setUp() {
 }
 
 func simProfile(account, id string) model.Profile {
-	p := model.Profile{Account: account, ID: id, URL: "https://" + id + ".example.org/" + account, MaxBucketSize: 10}
-	p.Retry = &model.Retry{Policy: model.RetryCustom, Schedule: []int64{1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4}}
-	if id == "dead-1" {
-		p.Retry.Schedule = []int64{1, 2}
+	return model.Profile{
+		Account: account, ID: id, URL: "https://" + id + ".example.org/" + account, MaxBucketSize: 10, Ordering: simOrdering(id),
+		Retry: &model.Retry{Policy: model.RetryCustom, Schedule: simSchedule(id)},
 	}
-	return p
 }
 
 func (s *sim) subscribe(account, channel, name, id, profile string, withProfile bool) {
@@ -112,11 +117,14 @@ type simLoad struct {
 	s       *sim
 	clients []*simClient
 	stop    chan struct{} // nil: they do not work
+	routes  []simRoute
 	wg      sync.WaitGroup
 
 	// The register: the last acknowledged value, and those of unknown outcome.
 	value, acked int
 	unknown      []int
+
+	resources *simResources
 
 	mu      sync.Mutex
 	growing []time.Time // when the subscriptions of channelGrowing were acknowledged
@@ -124,7 +132,7 @@ type simLoad struct {
 }
 
 func (s *sim) newLoad(clients int) *simLoad {
-	l := &simLoad{s: s}
+	l := &simLoad{s: s, resources: newResources()}
 	for i := range clients {
 		l.clients = append(l.clients, &simClient{l: l, rng: simRand(s.seed, fmt.Sprint("client ", i)), name: fmt.Sprint("c", i)})
 	}
@@ -134,14 +142,26 @@ func (s *sim) newLoad(clients int) *simLoad {
 
 // begin lets the clients send events and change the config.
 func (l *simLoad) begin(round int) {
-	l.stop = make(chan struct{})
+	l.stop, l.routes = make(chan struct{}), simRoutes
+	if l.late(round) {
+		l.routes = append(slices.Clone(simRoutes), lateRoute)
+	}
 	for _, c := range l.clients {
 		l.wg.Go(c.run)
 	}
-	for name, f := range map[string]func(*rand.Rand){"register": l.register, "grow": l.grow, "pass": l.pass} {
+	jobs := map[string]func(*rand.Rand){"register": l.register, "grow": l.grow, "pass": l.pass, "revive": l.revive}
+	for i := range simWriters {
+		jobs[fmt.Sprint("resources ", i)] = func(rng *rand.Rand) { l.resources.run(l, i, rng) }
+		jobs[fmt.Sprint("tangle ", i)] = l.tangle
+	}
+	for name, f := range jobs {
 		l.wg.Go(func() { f(simRand(l.s.seed, fmt.Sprint(name, " ", round))) })
 	}
 }
+
+// late reports whether events of the round may take more than an hour: once in
+// a simulation, so that the others drain soon.
+func (l *simLoad) late(round int) bool { return l.s.knobs.late && round == l.s.rounds-1 }
 
 func (l *simLoad) end() {
 	if l.stop == nil {
@@ -182,7 +202,7 @@ func (n *simNode) at(ctx context.Context, f func(ctx context.Context) error) err
 	ctx, cancel := context.WithTimeout(ctx, simPatience)
 	defer cancel()
 	err := f(ctx)
-	if n.down.Load() {
+	if !n.runs(ctx) { // nor does an answer come while it is paused
 		return model.Errorf(model.CodeUnknownOutcome, "the connection broke")
 	}
 	return err
@@ -198,7 +218,7 @@ type simClient struct {
 }
 
 func (c *simClient) run() {
-	for c.l.sleep(time.Duration(20+c.rng.IntN(100)) * time.Millisecond) {
+	for c.l.sleep(c.l.s.knobs.between(c.rng, 20, 120)) {
 		if len(c.past) > 0 && c.rng.IntN(10) == 0 {
 			c.repeat(c.past[c.rng.IntN(len(c.past))])
 			continue
@@ -213,14 +233,19 @@ func (c *simClient) run() {
 }
 
 func (c *simClient) newEvent(given bool) *simEvent {
-	r := simRoutes[c.rng.IntN(len(simRoutes))]
+	r := c.l.routes[c.rng.IntN(len(c.l.routes))]
 	account := simAccounts[c.rng.IntN(len(simAccounts))]
 	e := &simEvent{Event: event.Event{
 		Account: account, GivenID: given, Channel: r.channel, Name: r.name, ReceivedAt: time.Now(),
 		ID: uuid.Must(uuid.NewV7()).String(),
 	}}
 	for _, p := range r.profiles {
-		e.destinations = append(e.destinations, "p:"+p)
+		if r.channel != channelGone { // the receipt says so
+			e.destinations = append(e.destinations, "p:"+p)
+		}
+	}
+	if r.channel == "VIBER" && c.rng.IntN(4) > 0 {
+		e.OrderingKey = fmt.Sprint("key ", c.rng.IntN(3))
 	}
 	if given {
 		c.made++
@@ -239,9 +264,7 @@ func (c *simClient) newEvent(given bool) *simEvent {
 func (c *simClient) send(es []*simEvent, given bool) {
 	w := c.l.s.truth
 	w.mu.Lock()
-	for _, e := range es {
-		w.events[eventName{e.Account, e.ID}] = e
-	}
+	w.sent(es)
 	w.mu.Unlock()
 	unknown := false
 	for {
@@ -323,6 +346,9 @@ func (c *simClient) receipts(es []*simEvent, receipts []event.Receipt, unknown b
 		if r.EventID != e.ID || r.Status == event.Duplicate && !unknown {
 			w.violated("event %s has the receipt %+v", e.ID, r)
 		}
+		if e.Channel == channelGone && e.Webhook == nil && r.Deliveries > 0 {
+			e.destinations = []string{"p:gone-1"}
+		}
 		if e.Channel == channelGrowing && e.Webhook == nil {
 			e.destinations = nil
 			for k := range r.Deliveries {
@@ -332,7 +358,7 @@ func (c *simClient) receipts(es []*simEvent, receipts []event.Receipt, unknown b
 		if e.Channel != channelPassing && r.Deliveries != len(e.destinations) {
 			w.violated("event %s came to %d deliveries, it is owed to %v", e.ID, r.Deliveries, e.destinations)
 		}
-		e.receipted = true
+		e.receipted, e.receiptAt = true, time.Now()
 		if e.GivenID && r.Deliveries > 0 && e.Channel != channelPassing {
 			c.past = append(c.past, e)
 		}

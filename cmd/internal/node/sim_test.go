@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,69 +28,6 @@ import (
 	"example.com/belfry/fsm/seal"
 )
 
-// Environment of the simulations: how many further seeds to run, and one seed
-// to run alone, with its log on standard error. A seed repeats what is done to
-// the cluster, not the order in which the goroutines of the cluster run.
-const (
-	envSimSeeds = "BELFRY_SIM_SEEDS"
-	envSimSeed  = "BELFRY_SIM_SEED"
-)
-
-// simSeeds are the seeds of a test: the fixed ones, and as many new ones as
-// the environment asks for.
-func simSeeds(t *testing.T, fixed ...uint64) []uint64 {
-	t.Helper()
-	if s := os.Getenv(envSimSeed); s != "" {
-		seed, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatalf("%s: %v", envSimSeed, err)
-		}
-		return []uint64{seed}
-	}
-	n := 0
-	if s := os.Getenv(envSimSeeds); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			t.Fatalf("%s: %v", envSimSeeds, err)
-		}
-	}
-	if testing.Short() {
-		fixed = fixed[:1]
-	}
-	for range n {
-		fixed = append(fixed, rand.Uint64N(1e9))
-	}
-	return fixed
-}
-
-// simulate runs f in virtual time for every seed and tells how fast time went.
-func simulate(t *testing.T, nodes int, fixed []uint64, f func(s *sim)) {
-	t.Helper()
-	for _, seed := range simSeeds(t, fixed...) {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			t.Parallel()
-			defer func() {
-				if t.Failed() {
-					t.Logf("run it again with %s=%d go test -run '%s' ./cmd/internal/node", envSimSeed, seed, t.Name())
-				}
-			}()
-			begin := time.Now()
-			var virtual time.Duration
-			var did string
-			synctest.Test(t, func(t *testing.T) {
-				begin := time.Now()
-				s := newSim(t, nodes, seed)
-				defer s.close()
-				f(s)
-				virtual, did = time.Since(begin), s.truth.String()
-			})
-			wall := time.Since(begin)
-			t.Logf("%v of virtual time in %v: %.0f s per s; %s", virtual.Round(time.Second), wall.Round(time.Millisecond),
-				virtual.Seconds()/wall.Seconds(), did)
-		})
-	}
-}
-
 // sim is a whole cluster in virtual time: raft groups, stores, index,
 // publishers, dispatchers and the duty of the partitions are the real ones;
 // wires, disks of raft, clocks and webhooks are not.
@@ -100,17 +36,50 @@ type sim struct {
 
 	t     *testing.T
 	seed  uint64
-	rng   *rand.Rand // of the nemesis
 	ring  *seal.Ring
 	truth *truth
 	log   hclog.Logger
 	nodes map[string]*simNode
 	ids   []string
 	load  *simLoad
+	knobs simKnobs
+	clock map[string]*atomic.Int64 // by how much, in ns, a node's wall clock is off
 
-	mu     sync.Mutex
-	newest model.PartitionTable // that any node has applied
-	moved  [model.Partitions]time.Time
+	rounds int
+	begin  time.Time
+	did    []string // what was done, with its time
+
+	mu      sync.Mutex
+	newest  model.PartitionTable // that any node has applied
+	moved   [model.Partitions]time.Time
+	crashes int // of any node
+	aborts  int // of these, by a disk that failed
+	clocks  int // how often a clock was set
+
+	clocksBefore int // until the last round
+}
+
+// simKnobs are what a seed decides of the cluster and of the load.
+type simKnobs struct {
+	heartbeat, lease    time.Duration
+	threshold, trailing uint64
+	calm                int  // the pauses of clients are so many times as long
+	late                bool // some deliveries take more than an hour
+}
+
+func newKnobs(seed uint64) simKnobs {
+	rng := simRand(seed, "knobs")
+	pick := func(ds ...time.Duration) time.Duration { return ds[rng.IntN(len(ds))] }
+	k := simKnobs{
+		heartbeat: pick(300*time.Millisecond, 300*time.Millisecond, 500*time.Millisecond, time.Second),
+		lease:     pick(cluster.DefaultLeaseTTL, cluster.DefaultLeaseTTL, 2*time.Second),
+		threshold: []uint64{64, 128, 1024}[rng.IntN(3)], trailing: []uint64{32, 64, 128}[rng.IntN(3)],
+		calm: []int{1, 4, 15}[rng.IntN(3)], late: seed%2 == 0,
+	}
+	if k.late { // fewer heartbeats make long waits cheap
+		k.heartbeat, k.lease = time.Second, 2*time.Second
+	}
+	return k
 }
 
 // simNode is one node. It is made anew at every start, on the same directory.
@@ -132,13 +101,28 @@ type simNode struct {
 
 	down   atomic.Bool
 	dead   chan struct{} // closed then
+	kill   func()        // makes it so; only the first call does anything
+	jammed atomic.Bool   // the file of the outbox cannot be written
 	cancel context.CancelFunc
 	parts  sync.WaitGroup
+
+	mu     sync.Mutex
+	paused chan struct{} // nil: it runs; closed when it goes on
+}
+
+// between draws a pause of a client, of so many milliseconds where it is not
+// calm.
+func (k simKnobs) between(rng *rand.Rand, from, to int) time.Duration {
+	return time.Duration(k.calm*(from+rng.IntN(to-from))) * time.Millisecond
 }
 
 func newSim(t *testing.T, nodes int, seed uint64) *sim {
 	t.Helper()
-	s := &sim{t: t, seed: seed, rng: simRand(seed, "nemesis"), truth: newTruth(t, seed), nodes: map[string]*simNode{}, log: hclog.NewNullLogger()}
+	s := &sim{
+		t: t, seed: seed, rounds: simRounds(), begin: time.Now(), knobs: newKnobs(seed), truth: newTruth(seed, func(text string) { t.Error(text) }),
+		nodes: map[string]*simNode{}, log: hclog.NewNullLogger(), clock: map[string]*atomic.Int64{},
+	}
+	s.truth.lease = s.knobs.lease
 	if os.Getenv(envSimSeed) != "" {
 		s.log = hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: os.Stderr})
 	}
@@ -147,9 +131,9 @@ func newSim(t *testing.T, nodes int, seed uint64) *sim {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	for i := range nodes {
-		id := fmt.Sprintf("n%d", i+1)
-		s.ids = append(s.ids, id)
+	s.ids = simIDs(nodes)
+	for _, id := range s.ids {
+		s.clock[id] = &atomic.Int64{}
 		if err := os.Mkdir(filepath.Join(root, id), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +142,10 @@ func newSim(t *testing.T, nodes int, seed uint64) *sim {
 		Nodes: nodes, Seed: seed, Logger: s.log,
 		Groups: func(id string) []cluster.GroupSpec {
 			n := &simNode{s: s, id: id, dir: filepath.Join(root, id), dead: make(chan struct{})}
+			n.kill = sync.OnceFunc(func() {
+				n.down.Store(true)
+				close(n.dead)
+			})
 			n.down.Store(true) // until it has started
 			n.openStores()
 			s.mu.Lock()
@@ -165,15 +153,42 @@ func newSim(t *testing.T, nodes int, seed uint64) *sim {
 			s.mu.Unlock()
 			// Snapshots are frequent and logs short, so that who was away for a
 			// while comes back through a snapshot.
+			k := s.knobs
 			return []cluster.GroupSpec{
-				{Name: groupConfig, FSM: n.store, DurableFSM: true, SnapshotThreshold: 64, SnapshotInterval: 3 * time.Second, TrailingLogs: 32},
-				{Name: groupEvents, FSM: n.outbox, DurableFSM: true, SnapshotThreshold: 128, SnapshotInterval: 3 * time.Second, TrailingLogs: 64},
+				{Name: groupConfig, FSM: n.store, DurableFSM: true, SnapshotThreshold: k.threshold / 2, SnapshotInterval: 3 * time.Second, TrailingLogs: k.trailing / 2},
+				{Name: groupEvents, FSM: n.outbox, DurableFSM: true, Marks: true, SnapshotThreshold: k.threshold, SnapshotInterval: 3 * time.Second, TrailingLogs: k.trailing},
 			}
 		},
+		Change:  func(o *cluster.Options) { o.HeartbeatTimeout, o.LeaseTTL = s.knobs.heartbeat, s.knobs.lease },
 		Started: func(c *cluster.Node) { s.node(c.NodeID()).start(c) },
+		Aborted: func(id string) {
+			s.log.Info("ABORT", "node", id)
+			s.mu.Lock()
+			s.aborts++
+			s.mu.Unlock()
+			s.node(id).kill()
+		},
 	})
 	s.Net.Latency(time.Millisecond, time.Millisecond)
 	return s
+}
+
+func simIDs(nodes int) (ids []string) {
+	for i := range nodes {
+		ids = append(ids, fmt.Sprintf("n%d", i+1))
+	}
+	return ids
+}
+
+// String sums up what was done to the cluster and what came of it.
+func (s *sim) String() string {
+	failures := 0
+	for _, id := range s.ids {
+		failures += s.Disk(id).Failures()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("%d crashes, %d nodes ended as one of %d failed writes; %s", s.crashes, s.aborts, failures, s.truth)
 }
 
 // simRand is a stream of random numbers of its own for every purpose.
@@ -214,7 +229,15 @@ func (n *simNode) openStores() {
 		t.Fatal(err)
 	}
 	n.resolver.config = n.store
-	n.outbox, err = outbox.Open(outbox.Options{Path: filepath.Join(n.dir, "outbox.db"), NoSync: true, MemoryBytes: 1 << 20, Logger: n.s.log.Named(n.id)})
+	n.outbox, err = outbox.Open(outbox.Options{
+		Path: filepath.Join(n.dir, "outbox.db"), NoSync: true, MemoryBytes: 1 << 20, Logger: n.s.log.Named(n.id),
+		Hooks: outbox.Hooks{BeforeCommit: func() error {
+			if n.jammed.Load() {
+				return clustertest.ErrDisk
+			}
+			return nil
+		}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +257,7 @@ func (n *simNode) start(c *cluster.Node) {
 	c.AddDuty(groupConfig, duty)
 	sealer := seal.NewSealer(n.s.ring, n.store.DataKey)
 	n.resolver.opener = sealer
-	n.writer = fsm.NewWriter(fsm.WriterOptions{Proposer: mortal{n, groupConfig}, Sealer: sealer, Store: n.store, Now: time.Now})
+	n.writer = fsm.NewWriter(fsm.WriterOptions{Proposer: mortal{n, groupConfig}, Sealer: sealer, Store: n.store, Now: n.now})
 	n.tables.writer.Store(n.writer)
 	if n.publisher, err = dispatch.NewPublisher(dispatch.PublisherOptions{
 		NodeID: n.id, Index: n.index, Proposer: mortal{n, groupEvents}, Outbox: n.outbox, Staleness: c.StateAge, Logger: n.s.log.Named(n.id),
@@ -243,14 +266,19 @@ func (n *simNode) start(c *cluster.Node) {
 	}
 	if n.dispatcher, err = dispatch.NewDispatcher(dispatch.DispatcherOptions{
 		NodeID: n.id, Outbox: n.outbox, Attempts: noHistory{}, Sender: simSender{n}, Resolver: n.resolver, Subscriptions: n.index,
-		Lease: c, Ownership: n.ownership, Proposer: mortal{n, groupEvents}, DrainTimeout: time.Millisecond, Logger: n.s.log.Named(n.id),
+		Lease: c, Ownership: n.ownership, Proposer: mortal{n, groupEvents}, DrainTimeout: time.Millisecond,
+		OnGone: n.gone, Logger: n.s.log.Named(n.id),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	n.waker.attach(n.dispatcher)
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	n.down.Store(false)
+	select {
+	case <-n.dead: // its disk has failed already
+	default:
+		n.down.Store(false)
+	}
 	for _, part := range []func(context.Context) error{n.outbox.Run, n.publisher.Run, n.dispatcher.Run} {
 		n.parts.Go(func() {
 			if err := part(ctx); err != nil {
@@ -260,8 +288,9 @@ func (n *simNode) start(c *cluster.Node) {
 	}
 }
 
-// crash ends a node without a goodbye: what the outbox has not flushed is
-// gone, what raft has on its disk is not.
+// crash ends a node without a goodbye, or what is left of one that ended by
+// itself: what the outbox has not flushed is gone, what raft has on its disk is
+// not.
 func (s *sim) crash(id string) {
 	s.t.Helper()
 	n := s.node(id)
@@ -271,14 +300,31 @@ func (s *sim) crash(id string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	n.down.Store(true)
-	close(n.dead)
+	s.mu.Lock()
+	s.crashes++
+	s.mu.Unlock()
+	n.kill()
 	n.cancel()
+	n.jammed.Store(false)
 	s.Crash(id)
 	n.parts.Wait()
 	if err := errors.Join(n.store.Close(), n.outbox.Close(), os.WriteFile(file, left, 0o600)); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// ended lists the nodes that have ended by themselves.
+func (s *sim) ended() (ids []string) {
+	for _, id := range s.Running() {
+		over, err := s.Over(id)
+		if over {
+			s.log.Info("OVER", "node", id, "error", err)
+		}
+		if over || s.node(id).down.Load() {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // wipe empties the disk of a node that has crashed.
@@ -290,19 +336,6 @@ func (s *sim) wipe(id string) {
 			s.t.Fatal(err)
 		}
 	}
-}
-
-// mortal proposes as long as the node lives.
-type mortal struct {
-	n     *simNode
-	group string
-}
-
-func (m mortal) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error) {
-	if m.n.down.Load() {
-		return 0, nil, model.Errorf(model.CodeUnavailable, "the node is dead")
-	}
-	return m.n.cluster.Group(m.group).Propose(ctx, cmd)
 }
 
 // tableWatch notes the newest partition table of all nodes.

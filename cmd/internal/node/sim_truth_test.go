@@ -1,19 +1,16 @@
 package node
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"example.com/belfry/cluster"
 	"example.com/belfry/dispatch/event"
-	"example.com/belfry/dispatch/partition"
 	"example.com/belfry/dispatch/webhook"
 	"example.com/belfry/fsm/model"
 )
@@ -24,7 +21,8 @@ const maxFindings = 10
 // truth knows what was asked for and what arrived. It stands outside of the
 // cluster and of what is done to it.
 type truth struct {
-	t *testing.T
+	report func(text string)
+	lease  time.Duration
 
 	mu       sync.Mutex
 	rng      *rand.Rand
@@ -35,8 +33,15 @@ type truth struct {
 	requests   []*simRequest
 	deliveries map[deliveryName]*simDelivery
 	batches    map[string]string // webhook-id → members
-	late       time.Duration     // latest start after a partition had moved away
-	counts     struct{ arrivals, repeated, receipts, unknown, refused, conflicts, foreign int }
+	refused    map[string]int    // webhook-id → how often
+	lines      map[lineName][]*simEvent
+	turn       int                    // of requests
+	disabled   map[lineName]time.Time // since when, of profiles
+	enables    int                    // begun and ended enablings
+	unsure     bool                   // one of them has an unknown outcome
+	quiet      bool                   // webhooks that say 410 do so no more
+	late       time.Duration          // latest start after a partition had moved away
+	counts     struct{ arrivals, repeated, receipts, unknown, refused, conflicts, foreign, gaps int }
 }
 
 type eventName struct{ account, id string }
@@ -52,6 +57,10 @@ type simEvent struct {
 	event.Event
 
 	destinations []string // that it is owed to
+	request      int      // in which it was first sent, from 1
+	turn         int      // within the request
+	sentAt       time.Time
+	receiptAt    time.Time // of the first receipt
 	receipted    bool
 	checked      bool // that nothing of it is lost
 	possible     bool // it was taken or may have been
@@ -62,16 +71,25 @@ type simRequest struct{ events []*simEvent }
 
 type simDelivery struct {
 	arrivals int
+	repeated int  // of those, when it was answered
 	taken    bool // the receiver took it
-	answered bool // and a living node was told so
+	answered bool // a living node was told last that it took it or wants no more
 	ids      []string
+	ended    time.Time     // when a living node got the last answer
+	patience time.Duration // that the last answer asked for
+	first    struct {      // what was true at the first arrival
+		epoch           uint64
+		crashes, clocks int
+		off             bool // a clock was off
+		moving          bool // its partition had just moved
+	}
 }
 
-func newTruth(t *testing.T, seed uint64) *truth {
-	t.Helper()
+func newTruth(seed uint64, report func(text string)) *truth {
 	return &truth{
-		t: t, rng: simRand(seed, "webhooks"), events: map[eventName]*simEvent{}, deliveries: map[deliveryName]*simDelivery{},
-		batches: map[string]string{},
+		report: report, lease: cluster.DefaultLeaseTTL, rng: simRand(seed, "webhooks"), events: map[eventName]*simEvent{},
+		deliveries: map[deliveryName]*simDelivery{}, batches: map[string]string{}, refused: map[string]int{}, lines: map[lineName][]*simEvent{},
+		disabled: map[lineName]time.Time{},
 	}
 }
 
@@ -80,114 +98,61 @@ func (w *truth) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.counts
-	return fmt.Sprintf("%d events, %d receipts, %d unknown, %d refused, %d conflicts; %d deliveries in %d arrivals, %d repeated, %d starts up to %v after a move",
-		len(w.events), c.receipts, c.unknown, c.refused, c.conflicts, len(w.deliveries), c.arrivals, c.repeated, c.foreign, w.late)
+	return fmt.Sprintf("%d events, %d receipts, %d unknown, %d refused, %d conflicts; %d deliveries in %d arrivals, %d repeated, %d waits checked, %d starts up to %v after a move",
+		len(w.events), c.receipts, c.unknown, c.refused, c.conflicts, len(w.deliveries), c.arrivals, c.repeated, c.gaps, c.foreign, w.late)
 }
 
 // violated tells a violation. w.mu is held.
 func (w *truth) violated(format string, args ...any) {
 	if w.findings++; w.findings <= maxFindings {
-		w.t.Errorf(time.Now().Format("15:04:05.000 ")+format, args...)
+		w.report(time.Now().Format("15:04:05.000 ") + fmt.Sprintf(format, args...))
 	}
 }
 
-// The ways of the webhooks, by the head of the profile's name.
-const (
-	wayOK    = "ok"    // takes everything
-	wayFlaky = "flaky" // fails, hangs, takes without a word
-	wayBusy  = "busy"  // asks for patience
-	wayDead  = "dead"  // refuses everything
-)
-
-// simSender is the way from a node to the webhooks.
-type simSender struct{ n *simNode }
-
-// Send lets a request arrive and waits for the answer.
-func (x simSender) Send(ctx context.Context, r *webhook.Request) webhook.Result {
-	if x.n.down.Load() {
-		return webhook.Result{Class: webhook.ClassTemporary, Error: "the node is dead", Started: time.Now()}
-	}
-	valid, _ := x.n.cluster.Lease()
-	plan := x.n.s.truth.arrive(x.n, r, valid)
-	started := time.Now()
-	timer := time.NewTimer(plan.after)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-x.n.dead:
-	}
-	if x.n.down.Load() || ctx.Err() != nil {
-		plan.result = webhook.Result{Class: webhook.ClassTemporary, Error: "cut off"}
-	}
-	if plan.result.Class == webhook.ClassOK {
-		x.n.s.truth.answered(plan.names)
-	}
-	plan.result.Started, plan.result.Duration = started, time.Since(started)
-	return plan.result
-}
-
-// plan is what a webhook does with a request.
-type plan struct {
-	names  []deliveryName
-	after  time.Duration
-	result webhook.Result
-}
+// lostAnswer is the error of a request that was taken without a word.
+const lostAnswer = "the answer was lost"
 
 // arrive checks a request and decides what becomes of it.
-func (w *truth) arrive(n *simNode, r *webhook.Request, leased bool) plan {
-	d := r.Destination
-	destination := "p:" + d.ProfileID
-	if d.ProfileID == "" {
-		destination = "u:" + d.URL
-	}
-	strange, since := n.s.stranger(n.id, partition.Of(d.Account, destination))
-
+func (w *truth) arrive(s sighting, r *webhook.Request) plan {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !leased {
-		w.violated("INV dispatch-1: %s starts %s of %s without a lease", n.id, r.WebhookID, destination)
+	p := w.answer(r.Destination.ProfileID, r.WebhookID)
+	p.names = w.judge(s, r, p.result.Class == webhook.ClassOK || p.result.Error == lostAnswer)
+	return p
+}
+
+// judge checks a request, which its receiver takes or not. w.mu is held.
+func (w *truth) judge(s sighting, r *webhook.Request, taken bool) []deliveryName {
+	destination := destinationOf(r.Destination)
+	if !s.leased {
+		w.violated("INV dispatch-1: %s starts %s of %s without a lease", s.node, r.WebhookID, destination)
 	}
-	if strange {
+	if s.strange {
 		// A partition that moves away from a living node may see a start of
 		// its owner before that has heard so, no longer than its lease lasts.
 		w.counts.foreign++
-		if w.late = max(w.late, since); since > cluster.DefaultLeaseTTL {
-			w.violated("INV lease-4: %s starts %s of %s, which it lost %v ago", n.id, r.WebhookID, destination, since)
+		if w.late = max(w.late, s.since); s.since > w.lease {
+			w.violated("INV lease-4: %s starts %s of %s, which it lost %v ago", s.node, r.WebhookID, destination, s.since)
 		}
 	}
-	p := w.answer(d.ProfileID)
+	w.revoked(r, destination)
 	names, members := w.open(r, destination)
 	if before, known := w.batches[r.WebhookID]; known && before != members {
 		w.violated("INV dispatch-4: webhook-id %s is for %s, and was for %s", r.WebhookID, members, before)
 	}
 	w.batches[r.WebhookID] = members
+	w.ordered(names, s)
 	for _, name := range names {
-		w.note(name, r, p.result.Class == webhook.ClassOK || p.result.Error == lostAnswer)
+		w.note(name, r, s, taken)
 	}
-	p.names = names
-	return p
+	return names
 }
 
-const lostAnswer = "the answer was lost"
-
-func (w *truth) answer(profile string) plan {
-	p := plan{after: time.Duration(w.rng.IntN(20)) * time.Millisecond, result: webhook.Result{Class: webhook.ClassOK, StatusCode: 200}}
-	failed := webhook.Result{Class: webhook.ClassTemporary, StatusCode: 500}
-	way, _, _ := strings.Cut(profile, "-")
-	switch x := w.rng.Float64(); {
-	case way == wayDead:
-		p.result = webhook.Result{Class: webhook.ClassTemporary, StatusCode: 400}
-	case way == wayFlaky && x < 0.25:
-		p.result = failed
-	case way == wayFlaky && x < 0.30:
-		p.result = webhook.Result{Class: webhook.ClassTemporary, Error: lostAnswer}
-	case way == wayFlaky && x < 0.35:
-		p.after, p.result = 10*time.Second, webhook.Result{Class: webhook.ClassTemporary, Error: "timeout"}
-	case way == wayBusy && x < 0.2:
-		p.result = webhook.Result{Class: webhook.ClassThrottled, StatusCode: 429, RetryAfter: time.Duration(1+w.rng.IntN(3)) * time.Second}
+func destinationOf(d *webhook.Destination) string {
+	if d.ProfileID == "" {
+		return "u:" + d.URL
 	}
-	return p
+	return "p:" + d.ProfileID
 }
 
 // open reads which events a request carries and checks that they are ours.
@@ -216,42 +181,47 @@ func (w *truth) open(r *webhook.Request, destination string) (names []deliveryNa
 			w.violated("event %s of account %s was invented", e.ID, e.Account)
 		case !sent.possible:
 			w.violated("event %s was answered unavailable and went out all the same", e.ID)
-		case !slices.Contains(sent.destinations, destination) && sent.Channel != channelGrowing && sent.Channel != channelPassing:
+		case !slices.Contains(sent.destinations, destination) && (sent.Webhook != nil || !changing(sent.Channel)):
 			w.violated("event %s went to %s, it is owed to %v", e.ID, destination, sent.destinations)
 		}
 	}
 	return names, members
 }
 
-// note takes one arrival of a delivery down.
-func (w *truth) note(name deliveryName, r *webhook.Request, taken bool) {
+// changing reports whether what subscriptions a channel has changes under load.
+func changing(channel string) bool {
+	return channel == channelGrowing || channel == channelPassing || channel == channelGone
+}
+
+// note takes one arrival of a delivery down. w.mu is held.
+func (w *truth) note(name deliveryName, r *webhook.Request, s sighting, taken bool) {
 	d := w.deliveries[name]
 	if d == nil {
 		d = &simDelivery{}
+		d.first.epoch, d.first.crashes, d.first.clocks, d.first.moving = s.epoch, s.crashes, s.clocks, s.since <= w.lease
+		d.first.off = s.off
 		w.deliveries[name] = d
 	}
 	if !slices.Contains(d.ids, r.WebhookID) {
 		d.ids = append(d.ids, r.WebhookID)
 	}
 	if e := w.events[name.eventName]; len(d.ids) > 1 && (!w.faulty || e != nil && !model.Batches(e.Channel, e.Name)) {
-		w.violated("event %s came to %s under %v", name.id, name.destination, d.ids)
+		w.violated("I8: event %s came to %s under %v", name.id, name.destination, d.ids)
 	}
-	if d.answered {
-		w.counts.repeated++
-		if !w.faulty {
-			w.violated("event %s came to %s again without a fault", name.id, name.destination)
-		}
-	}
+	w.contract(name, d, s)
 	w.counts.arrivals++
 	d.arrivals++
 	d.taken = d.taken || taken
 }
 
-func (w *truth) answered(names []deliveryName) {
+// answered notes what a living node was told.
+func (w *truth) answered(names []deliveryName, res webhook.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, name := range names {
-		w.deliveries[name].answered = true
+		d := w.deliveries[name]
+		d.ended, d.patience = time.Now(), res.RetryAfter
+		d.answered = res.Class == webhook.ClassOK || res.Class == webhook.ClassGone
 	}
 }
 
@@ -260,17 +230,6 @@ func (w *truth) faults() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faulty = true
-}
-
-// stranger reports whether the newest table gives the partition to another
-// node, and since when.
-func (s *sim) stranger(id string, p int) (strange bool, since time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.newest.Slots[p].Owner == id {
-		return false, 0
-	}
-	return true, time.Since(s.moved[p])
 }
 
 // settled checks, once nothing is pending, that every event with a receipt was
@@ -304,6 +263,8 @@ func (w *truth) settled(dead func(name eventName) []string) {
 		}
 	}
 	w.requests = nil
+	w.unsure = false
+	clear(w.lines) // what of it has no receipt by now may have been taken or not
 }
 
 func (w *truth) seen(name eventName, e *simEvent) bool {
