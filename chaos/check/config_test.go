@@ -65,6 +65,8 @@ func TestI4_staleReads(t *testing.T) {
 	kill := faultOps("1", 3500, 3600, history.Fault{Kills: true, Nodes: []string{"n1"}})
 	judge(t, "linearizable", map[string]verdictCase{
 		"as old as they say":           {ops: with(base, ops(stale("1", 600, 2000, 2001), stale("2", 900, 3000, 3001), stale("3", 0, 3000, 3001)))},
+		"of an age they do not know":   {ops: with(base, ops(stale("1", -1, 3000, 3001)))},
+		"never written, no age":        {ops: with(base, ops(stale("7", -1, 3000, 3001))), want: []string{"which nobody wrote"}},
 		"older than they say":          {ops: with(base, ops(stale("1", 900, 3000, 3001))), want: []string{"1.999s after it was overwritten; the answer says 900 ms"}},
 		"never written":                {ops: with(base, ops(stale("7", 900, 3000, 3001))), want: []string{"which nobody wrote"}},
 		"back":                         {ops: with(base, ops(stale("3", 0, 3000, 3001), stale("2", 9000, 4000, 4001))), want: []string{"older than what the same client"}},

@@ -165,7 +165,7 @@ type (
 		ID      string `json:"id,omitempty"`
 		Channel string `json:"channel,omitempty"`
 		Absent  bool   `json:"absent,omitempty"`
-		// Staleness is what a stale read said of its age, ms.
+		// Staleness is what a stale read said of its age, ms; -1: it named no bound.
 		Staleness    int64         `json:"staleness,omitempty"`
 		Subscription *Subscription `json:"subscription,omitempty"`
 		Profile      *Profile      `json:"profile,omitempty"`

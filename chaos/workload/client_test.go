@@ -255,6 +255,9 @@ func TestClient_read(t *testing.T) {
 		case "/subscriptions/1/profiles/p?consistency=stale":
 			w.Header().Set(headerStaleness, "17")
 			_, _ = io.WriteString(w, `{"profileId":"p","webhook":{"notifyUrl":"http://x/"},"security":{"authId":"a"},"clientCertificateId":"c"}`)
+		case "/subscriptions/1/profiles/q?consistency=stale":
+			w.Header().Set(headerStaleness, "unknown")
+			_, _ = io.WriteString(w, `{"profileId":"q","webhook":{"notifyUrl":"http://x/"}}`)
 		case "/subscriptions/1/subscription/SMS/s":
 			_, _ = io.WriteString(w, `{"subscriptionId":"s","profile":{"profileId":"p"},"events":["DELIVERY"],"criteria":[{"applicationId":"x"}]}`)
 		case "/subscriptions/1/security/a":
@@ -273,6 +276,7 @@ func TestClient_read(t *testing.T) {
 		text      bool
 	}{
 		{history.ProfileGetStale, "p", history.State{ID: "p", Staleness: 17, Profile: &history.Profile{URL: "http://x/", Auth: "a", Certificate: "c"}}, false},
+		{history.ProfileGetStale, "q", history.State{ID: "q", Staleness: -1, Profile: &history.Profile{URL: "http://x/"}}, false},
 		{history.SubscriptionGet, "s", history.State{ID: "s", Subscription: &history.Subscription{Events: []string{"DELIVERY"}, Applications: []string{"x"}, Profile: "p"}}, false},
 		{history.SecurityGet, "a", history.State{ID: "a", Security: &history.Security{Type: typeBasic, Version: 12}}, false},
 		{history.ProfileGet, "none", history.State{Absent: true}, false},
@@ -284,8 +288,8 @@ func TestClient_read(t *testing.T) {
 		}
 	}
 	all := ops()
-	if len(all) != 5 {
-		t.Errorf("%d operations in the history, want 5", len(all))
+	if len(all) != 6 {
+		t.Errorf("%d operations in the history, want 6", len(all))
 	}
 	for _, op := range all {
 		if (op.Out == nil) != (op.Key == "broken") {

@@ -244,7 +244,7 @@ func (c *client) read(ctx context.Context, kind, key string, in history.Config) 
 		st = stateOf(what, &a, a.body)
 	}
 	if stale && a.ok() {
-		st.Staleness, _ = strconv.ParseInt(a.header.Get(headerStaleness), 10, 64)
+		st.Staleness = staleness(a.header)
 	}
 	var out any
 	if a.text == "" { // what cannot be read shows nothing
@@ -252,6 +252,17 @@ func (c *client) read(ctx context.Context, kind, key string, in history.Config) 
 	}
 	c.note(kind, key, in, out, a)
 	return st, a
+}
+
+// staleness is what an answer says of its age. Who says nothing says 0, which
+// is judged like any other bound.
+func staleness(h http.Header) int64 {
+	said := h.Get(headerStaleness)
+	if said == "unknown" {
+		return -1
+	}
+	ms, _ := strconv.ParseInt(said, 10, 64)
+	return ms
 }
 
 // barrier brings the client's node up to date: what is posted to it from now

@@ -93,6 +93,7 @@ var rules = []rule{
 	{part: "dispatch", may: []string{"fsm/model"}},
 	{part: "api", may: []string{"fsm/model", "dispatch/event"}, not: []string{"go.etcd.io/bbolt", "github.com/hashicorp/raft"}},
 	{part: "api/client", may: []string{"fsm/model", "dispatch/event"}},
+	{part: "api/console", may: []string{"fsm/model", "dispatch/event", "api/client"}},
 	{part: "config", may: []string{"fsm/model"}},
 	{part: "chaos", may: []string{"api/client", "fsm/model"}},
 	{part: "cmd/belfry", may: []string{"cmd/internal/cli", "cmd/internal/node"}},
