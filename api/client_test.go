@@ -191,6 +191,9 @@ func clientAccounts(t *testing.T, c *client.Client, m tried) {
 	if tok.ExpiresIn != time.Hour || tok.Scope != "subscriptions:read" {
 		t.Errorf("IssueToken: %+v", tok)
 	}
+	if who := answerOf[client.Caller](t, m, "Session")(c.Session(ctx)); who.AccountID == "" || who.KeyID == "" || len(who.Scopes) == 0 || !who.TokenExpiresAt.IsZero() {
+		t.Errorf("Session: %+v", who)
+	}
 	m.ok(t, "EndSession", c.EndSession(ctx, "Bearer", tok.AccessToken))
 	if err := c.EndSession(ctx, "Bearer", tok.AccessToken); model.CodeOf(err) != model.CodeUnauthorized {
 		t.Errorf("a token that was ended: %v", err)

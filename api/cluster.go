@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"example.com/belfry/fsm/model"
 )
@@ -18,12 +19,25 @@ func (s *Server) clusterRoutes() []route {
 	}
 }
 
-// showStaleness says how old what this node tells of the cluster may be: these
-// answers must come without a quorum too.
+// staleUnknown is what is said of the age of an answer when there is no bound.
+// A word and not a number or nothing, which a client may take for no age at all.
+const staleUnknown = "unknown"
+
+// showStaleness says how old what follows may be at most, in whole
+// milliseconds, rounded up. It must come before the local state is read.
 func (r *request) showStaleness() {
-	r.header().Set(headerStaleness, strconv.FormatInt(r.s.o.Cluster.Staleness().Milliseconds(), 10))
+	said := staleUnknown
+	if age, known := r.s.o.Cluster.StateAge(); known {
+		ms := age.Milliseconds()
+		if age%time.Millisecond > 0 {
+			ms++
+		}
+		said = strconv.FormatInt(ms, 10)
+	}
+	r.header().Set(headerStaleness, said)
 }
 
+// listNodes answers without a quorum too, like listPartitions.
 func (s *Server) listNodes(r *request) error {
 	r.showStaleness()
 	return r.json(http.StatusOK, nodesOut{Nodes: listOf(s.o.Cluster.Nodes())})

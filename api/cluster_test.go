@@ -16,7 +16,7 @@ func TestCluster_reads(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.cluster.err = model.Errorf(model.CodeUnavailable, "there is no leader right now")
-	for age, want := range map[time.Duration]string{0: "0", 1999 * time.Microsecond: "1", time.Hour: "3600000"} {
+	for age, want := range map[time.Duration]string{0: "0", 1999 * time.Microsecond: "2", 2 * time.Millisecond: "2", time.Hour: "3600000"} {
 		h.cluster.stale = age
 		h.cluster.nodes, h.cluster.partitions = nil, nil
 		for url, empty := range map[string]string{"/cluster/1/nodes": `{"nodes":[]}`, "/cluster/1/partitions": `{"partitions":[]}`} {

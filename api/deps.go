@@ -75,8 +75,11 @@ type Cluster interface {
 	// Linearize returns once local reads are current. CodeUnavailable when
 	// there is no leader or no quorum in time.
 	Linearize(ctx context.Context) error
-	// Staleness is how long ago this node last heard from the leader.
-	Staleness() time.Duration
+	// StateAge bounds how old local reads of the config are: they show
+	// everything that was acknowledged anywhere longer ago than age. Not known:
+	// there is no bound, because this node has not caught up with a leader
+	// since its start.
+	StateAge() (age time.Duration, known bool)
 	// AppliedEverywhere reports whether every voter has applied index.
 	AppliedEverywhere(index uint64) bool
 	Nodes() []NodeStatus

@@ -185,6 +185,8 @@ func TestConsistency(t *testing.T) {
 		}
 		h.cluster.err = model.Errorf(model.CodeUnavailable, "there is no leader right now")
 		scenario{method: op.method, url: at("stale"), key: keyManage, body: op.body, status: op.status, headers: map[string]string{headerStaleness: "2000"}}.on(t, h)
+		h.cluster.unbounded = true
+		scenario{method: op.method, url: at("stale"), key: keyManage, body: op.body, status: op.status, headers: map[string]string{headerStaleness: "unknown"}}.on(t, h)
 	}
 }
 

@@ -276,6 +276,7 @@ type fakeCluster struct {
 	catchUp    func() // what Linearize brings
 	behind     bool   // AppliedEverywhere answers false
 	stale      time.Duration
+	unbounded  bool // StateAge knows no age
 	nodes      []NodeStatus
 	partitions []PartitionStatus
 	removed    []string
@@ -291,7 +292,7 @@ func (c *fakeCluster) Linearize(context.Context) error {
 	}
 	return c.err
 }
-func (c *fakeCluster) Staleness() time.Duration                 { return c.stale }
+func (c *fakeCluster) StateAge() (time.Duration, bool)          { return c.stale, !c.unbounded }
 func (c *fakeCluster) AppliedEverywhere(uint64) bool            { return !c.behind }
 func (c *fakeCluster) Nodes() []NodeStatus                      { return c.nodes }
 func (c *fakeCluster) Partitions() []PartitionStatus            { return c.partitions }

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -197,7 +196,7 @@ func (s *Server) linearize(r *request) error {
 	case len(vs) == 0, len(vs) == 1 && vs[0] == "linearizable":
 		return r.catchUp()
 	case len(vs) == 1 && vs[0] == "stale":
-		r.header().Set(headerStaleness, strconv.FormatInt(s.o.Cluster.Staleness().Milliseconds(), 10))
+		r.showStaleness()
 		return nil
 	default:
 		return model.Invalid("consistency", "must be linearizable or stale")

@@ -78,6 +78,7 @@ func samples() map[string]sample {
 		"GET /openapi.yaml": {status: 200}, "GET /": {status: 200}, "GET /docs": {status: 200}, "GET /livez": {status: 200}, "GET /readyz": {status: 200}, "GET /metrics": {status: 200},
 
 		"POST /auth/1/session":           {body: `{"username":"ana","password":"` + canary + `-password"}`, status: 200},
+		"GET /auth/1/session":            {status: 200, token: true},
 		"DELETE /auth/1/session":         {status: 204, token: true},
 		"POST /auth/1/oauth2/token":      {body: "grant_type=client_credentials&client_id=" + keyID + "&client_secret=" + keyNone, media: typeForm, status: 200, ownAuth: true},
 		"GET /accounts/1/accounts":       {status: 200},

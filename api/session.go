@@ -12,6 +12,7 @@ const sessionPath = "/auth/1/session"
 func (s *Server) sessionRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: sessionPath, scope: scopePublic, handle: s.openSession},
+		{method: http.MethodGet, path: sessionPath, scope: scopeCaller, frequent: true, handle: s.showSession},
 		{method: http.MethodDelete, path: sessionPath, scope: scopeCaller, handle: s.endSession},
 	}
 }
@@ -62,4 +63,19 @@ func (s *Server) endSession(r *request) error {
 		return err
 	}
 	return r.empty()
+}
+
+// showSession says who the credentials of the request are and what they may
+// do. It needs no quorum, so that it works on a node that has lost the others.
+func (s *Server) showSession(r *request) error {
+	if err := r.noQuery(); err != nil {
+		return err
+	}
+	c := r.caller
+	out := callerOut{AccountID: c.account, KeyID: c.keyID, Username: c.username, Scopes: listOf(c.scopes)}
+	if c.claims != nil {
+		at := time.Unix(c.claims.Expires, 0).UTC()
+		out.TokenExpiresAt = &at
+	}
+	return r.json(http.StatusOK, out)
 }

@@ -19,6 +19,13 @@ type (
 	sessionOut struct {
 		Token string `json:"token"`
 	}
+	callerOut struct {
+		AccountID      string        `json:"accountId"`
+		KeyID          string        `json:"keyId,omitempty"`
+		Username       string        `json:"username,omitempty"`
+		Scopes         []model.Scope `json:"scopes"`
+		TokenExpiresAt *time.Time    `json:"tokenExpiresAt,omitempty"`
+	}
 
 	tokenOut struct {
 		AccessToken string `json:"access_token"`

@@ -48,7 +48,10 @@ type Options struct {
 	// HTTPClient makes the requests; its redirect policy is replaced. nil: one
 	// with DefaultTimeout and connections of its own.
 	HTTPClient *http.Client
-	Retry      Retry
+	// Transport makes the requests of a client without an HTTPClient in place of
+	// connections. nil: connections.
+	Transport http.RoundTripper
+	Retry     Retry
 }
 
 // Retry says how long a Client keeps trying. The zero value tries each node
@@ -99,7 +102,7 @@ func New(o Options) (*Client, error) {
 	if c.retry.MaxWait <= 0 {
 		c.retry.MaxWait = defaultMaxWait
 	}
-	h := http.Client{Timeout: DefaultTimeout}
+	h := http.Client{Timeout: DefaultTimeout, Transport: o.Transport}
 	if o.HTTPClient != nil {
 		h = *o.HTTPClient
 	}

@@ -102,6 +102,11 @@ func methods() map[string]method {
 			s, err := c.OpenSession(ctx, "u", "p")
 			return s.Reveal(), err
 		}, "POST /auth/1/session", `{"password":"p","username":"u"}`, `{"token":"t.s"}`, "t.s"},
+		"Session": {
+			func(ctx context.Context, c *Client) (any, error) { return with(c.Session(ctx)) },
+			"GET /auth/1/session", "", `{"accountId":"a","username":"u","scopes":["events:read"],"tokenExpiresAt":"2026-11-23T10:00:00Z"}`,
+			Caller{AccountID: "a", Username: "u", Scopes: []model.Scope{model.ScopeEventsRead}, TokenExpiresAt: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)},
+		},
 		"EndSession": {func(ctx context.Context, c *Client) (any, error) {
 			return alone(c.EndSession(ctx, "Bearer", model.NewSecret("t.s")))
 		}, "DELETE /auth/1/session", "", "", nil},

@@ -21,6 +21,11 @@ func (c *Client) OpenSession(ctx context.Context, username, password string) (mo
 	return model.NewSecret(out.Token), err
 }
 
+// Session says who the credentials of the client are.
+func (c *Client) Session(ctx context.Context) (Caller, error) {
+	return get[Caller](ctx, c, "/auth/1/session", nil)
+}
+
 // EndSession ends a token: scheme is IBSSO or Bearer.
 func (c *Client) EndSession(ctx context.Context, scheme string, token model.Secret) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/auth/1/session", auth: scheme + " " + token.Reveal()})

@@ -333,6 +333,16 @@ type (
 		Epoch     uint64 `json:"epoch"`
 	}
 
+	// Caller is who a request is made by: a key or a user.
+	Caller struct {
+		AccountID string        `json:"accountId"`
+		KeyID     string        `json:"keyId"`
+		Username  string        `json:"username"`
+		Scopes    []model.Scope `json:"scopes"`
+		// TokenExpiresAt is zero unless the credentials are a token.
+		TokenExpiresAt time.Time `json:"tokenExpiresAt"`
+	}
+
 	// Token is a Bearer token.
 	Token struct {
 		AccessToken model.Secret

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,11 @@ func (m members) Linearize(ctx context.Context) error {
 	return m.cluster.Group(groupConfig).Linearize(ctx)
 }
 
-// Staleness is how long ago this node heard from the leader.
-func (m members) Staleness() time.Duration { return m.cluster.Staleness() }
+// StateAge bounds how old this node's config is.
+func (m members) StateAge() (age time.Duration, known bool) {
+	age = m.cluster.StateAge()
+	return age, age != math.MaxInt64
+}
 
 // AppliedEverywhere reports whether every live voter has applied index.
 func (m members) AppliedEverywhere(index uint64) bool { return m.cluster.AppliedEverywhere(index) }
