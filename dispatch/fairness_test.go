@@ -164,8 +164,10 @@ func TestDispatcher_largeRequestsGetAnEighthOfTheSlots(t *testing.T) {
 			w.profile(p, nil)
 			w.accept(p, many(firstWindow, large)...)
 		}
-		w.profile("r", nil)
-		w.accept("r", large, flatEvent(`{}`), large, flatEvent(`{}`))
+		for _, p := range []string{"r", "s"} {
+			w.profile(p, nil)
+			w.accept(p, large, flatEvent(`{}`))
+		}
 		w.start()
 		synctest.Wait()
 		sizes := map[bool]int{}
