@@ -209,3 +209,15 @@ func TestAudit(t *testing.T) {
 	}
 	h.must(t, "GET", accountsPath+"/none/audit", keyAdmin, "", 404)
 }
+
+// The audit log names members as the API does.
+func TestAudit_changes(t *testing.T) {
+	t.Parallel()
+	got := auditWire(model.AuditRecord{ChangesCut: true, Changes: []model.AuditChange{
+		{Object: "profile orders", Member: "url", Before: "a", After: "b"}, {Object: "user ana", Member: "passwordHash", After: model.AuditMask}, {Object: "profile orders", Member: "rateLimit", After: "5"},
+	}})
+	want := []auditChangeOut{{"profile orders", "webhook.notifyUrl", "a", "b"}, {"user ana", "password", "", model.AuditMask}, {"profile orders", "rateLimit", "", "5"}}
+	if diff := cmp.Diff(want, got.Changes); diff != "" || !got.More {
+		t.Errorf("more %t\n%s", got.More, diff)
+	}
+}

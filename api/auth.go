@@ -40,20 +40,23 @@ func errUnauthorized() error {
 }
 
 // authenticator checks credentials against the local state, so that it works
-// without a quorum.
+// without a quorum. Only for keys and tokens of subjects that are not there is
+// the state brought up to date first, as far as it can be.
 type authenticator struct {
 	reader    ConfigReader
+	newcomers *newcomers
 	tokens    *tokenSigner
 	passwords *passwordChecker
 	now       func() time.Time
 }
 
-func newAuthenticator(r ConfigReader, t *tokenSigner, hashes int, now func() time.Time, cacheKey []byte) (*authenticator, error) {
-	p, err := newPasswordChecker(hashes, now, cacheKey)
+func newAuthenticator(o Options, t *tokenSigner, cacheKey []byte) (*authenticator, error) {
+	p, err := newPasswordChecker(o.Limits.PasswordHashes, o.Now, cacheKey)
 	if err != nil {
 		return nil, err
 	}
-	return &authenticator{reader: r, tokens: t, passwords: p, now: now}, nil
+	n := newNewcomers(o.Reader, o.Cluster, o.Limits.RateBuckets, o.Now)
+	return &authenticator{reader: o.Reader, newcomers: n, tokens: t, passwords: p, now: o.Now}, nil
 }
 
 // authenticate fills r.caller from the Authorization header.
@@ -70,11 +73,11 @@ func (s *Server) authenticate(r *request) error {
 	var err error
 	switch scheme {
 	case schemeApp:
-		c, err = s.auth.byKey(cred, r.caller.remote)
+		c, err = s.auth.byKey(r.ctx(), cred, r.caller.remote)
 	case schemeBasic:
 		c, err = s.byBasic(r, cred)
 	case schemeSession, schemeBearer:
-		c, err = s.auth.byToken(scheme, cred, r.caller.remote)
+		c, err = s.auth.byToken(r.ctx(), scheme, cred, r.caller.remote)
 	default:
 		err = errUnauthorized()
 	}
@@ -127,9 +130,9 @@ func splitBasic(cred string) (username, password string, ok bool) {
 
 // checkKey proves an API key and gives its row: known, right, enabled, not
 // expired, from an allowed address, of an enabled account.
-func (a *authenticator) checkKey(key string, remote netip.Addr) (model.Key, error) {
+func (a *authenticator) checkKey(ctx context.Context, key string, remote netip.Addr) (model.Key, error) {
 	id, hash := HashKey(key)
-	k, err := a.reader.Key(id)
+	k, err := a.newcomers.key(ctx, id)
 	if err != nil {
 		k = model.Key{Hash: make([]byte, len(hash))} // compare anyway
 	}
@@ -157,8 +160,8 @@ func (a *authenticator) accountEnabled(id string) error {
 	return nil
 }
 
-func (a *authenticator) byKey(key string, remote netip.Addr) (caller, error) {
-	k, err := a.checkKey(key, remote)
+func (a *authenticator) byKey(ctx context.Context, key string, remote netip.Addr) (caller, error) {
+	k, err := a.checkKey(ctx, key, remote)
 	if err != nil {
 		return caller{}, err
 	}
@@ -186,7 +189,7 @@ func (s *Server) byBasic(r *request, cred string) (caller, error) {
 }
 
 // checkPassword proves a user's password and gives the row. It takes as long
-// for an unknown user as for a wrong password.
+// for an unknown user as for a wrong password, so it asks nobody for the user.
 func (a *authenticator) checkPassword(ctx context.Context, username, password string) (model.User, error) {
 	u, err := a.reader.User(username)
 	known := err == nil
@@ -206,7 +209,7 @@ func (a *authenticator) checkPassword(ctx context.Context, username, password st
 
 // byToken checks signature, expiry and revocation, and then the subject as it
 // is now.
-func (a *authenticator) byToken(scheme, token string, remote netip.Addr) (caller, error) {
+func (a *authenticator) byToken(ctx context.Context, scheme, token string, remote netip.Addr) (caller, error) {
 	cl, ok := a.tokens.parse(token)
 	if !ok || (scheme == schemeSession) != (cl.Kind == tokenSession) || a.reader.TokenRevoked(cl.ID) {
 		return caller{}, errUnauthorized()
@@ -215,7 +218,7 @@ func (a *authenticator) byToken(scheme, token string, remote netip.Addr) (caller
 	kind, name, _ := strings.Cut(cl.Subject, ":")
 	switch kind {
 	case "key":
-		k, err := a.reader.Key(name)
+		k, err := a.newcomers.key(ctx, name)
 		if err != nil || !cl.issuedFor(k.CreatedIndex) {
 			return caller{}, errUnauthorized()
 		}
@@ -224,7 +227,7 @@ func (a *authenticator) byToken(scheme, token string, remote netip.Addr) (caller
 		}
 		c = keyCaller(k)
 	case "user":
-		u, err := a.reader.User(name)
+		u, err := a.newcomers.user(ctx, name)
 		if err != nil || u.Disabled || !cl.issuedFor(u.CreatedIndex) {
 			return caller{}, errUnauthorized()
 		}

@@ -313,6 +313,7 @@ func clientWatch(t *testing.T, c *client.Client, m tried) {
 	if r := answerOf[event.TestReport](t, m, "TestProfile")(c.TestProfile(ctx, "prof-1", "SMS", "DELIVERY")); r.Attempt.Outcome != "ok" {
 		t.Errorf("TestProfile: %+v", r)
 	}
+	answerOf[event.Series](t, m, "Series")(c.Series(ctx, "p", time.Minute))
 	answerOf[event.Stats](t, m, "Stats")(c.Stats(ctx, 90*time.Second))
 	var got []string
 	m.ok(t, "Tail", c.Tail(ctx, event.TailFilter{Kind: event.TailAccepted, Channel: "SMS"}, func(b event.TailBatch) error {

@@ -162,6 +162,9 @@ type Watcher interface {
 	// Stats are the figures of the window that ends now; window is from one
 	// minute to one hour.
 	Stats(ctx context.Context, account string, window time.Duration) (event.Stats, error)
+	// Series is the same minute by minute, of one profile or of all for "". A
+	// profile that is not known has no figures.
+	Series(ctx context.Context, account, profileID string, window time.Duration) (event.Series, error)
 }
 
 // ConnectionTester makes the TLS handshake of POST …/certificates/test/webhook

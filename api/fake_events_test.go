@@ -149,6 +149,8 @@ type fakeWatcher struct {
 	result  event.TestReport
 	window  time.Duration
 	stats   event.Stats
+	profile string // of a series
+	series  event.Series
 	fail    error
 }
 
@@ -195,6 +197,17 @@ func (f *fakeWatcher) Stats(_ context.Context, account string, window time.Durat
 	defer f.mu.Unlock()
 	f.account, f.window = account, window
 	return f.stats, f.fail
+}
+
+func (f *fakeWatcher) Series(_ context.Context, account, profile string, window time.Duration) (event.Series, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.account, f.profile, f.window = account, profile, window
+	s := f.series
+	if s.StepSeconds == 0 {
+		s.StepSeconds = 60
+	}
+	return s, f.fail
 }
 
 // watchHarness is a harness over an archive and a watcher.

@@ -52,7 +52,7 @@ func (s *Server) issueBearer(r *request) error {
 	if !ok {
 		return r.oauthFail(oauthInvalidRequest, "give client_id and client_secret once, in the form or by Basic authentication")
 	}
-	k, err := s.auth.checkKey(secret, r.caller.remote)
+	k, err := s.auth.checkKey(r.ctx(), secret, r.caller.remote)
 	if model.CodeOf(err) == model.CodeUnauthorized || err == nil && k.ID != id {
 		return r.oauthFail(oauthInvalidClient, "client_id and client_secret are wrong or no longer valid")
 	}

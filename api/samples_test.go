@@ -107,6 +107,7 @@ func samples() map[string]sample {
 		"GET /events/1/tail":                              {url: tailPath + "?kind=accepted", status: 200, other: 200},
 		"POST /events/1/match":                            {body: `{"channel":"SMS","event":"DELIVERY","applicationId":"app"}`, status: 200, other: 200},
 		"POST /events/1/profiles/{profileId}/test":        {url: "/events/1/profiles/prof-1/test", body: `{"channel":"SMS","event":"DELIVERY"}`, status: 200, other: 404},
+		"GET /events/1/stats/series":                      {url: seriesPath + "?window=1m&profileId=p", status: 200, other: 200},
 		"GET /events/1/stats":                             {url: statsPath + "?window=1m", status: 200, other: 200},
 
 		"POST /cluster/1/leader/transfer":  {body: `{}`, status: 204},

@@ -190,7 +190,7 @@ func New(o Options) (*Server, error) {
 	s.tokens = newTokenSigner(o.TokenKey, o.Now)
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
-	auth, err := newAuthenticator(o.Reader, s.tokens, o.Limits.PasswordHashes, o.Now, seed[:])
+	auth, err := newAuthenticator(o, s.tokens, seed[:])
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}

@@ -15,6 +15,7 @@ const (
 	matchPath     = "/events/1/match"
 	testEventPath = "/events/1/profiles/{profileId}/test"
 	statsPath     = "/events/1/stats"
+	seriesPath    = statsPath + "/series"
 )
 
 // The window of GET /events/1/stats.
@@ -33,6 +34,7 @@ func (s *Server) watchRoutes() []route {
 		{method: http.MethodPost, path: matchPath, scope: model.ScopeEventsRead, handle: s.matchEvent},
 		{method: http.MethodPost, path: testEventPath, scope: model.ScopeEventsWrite, handle: s.testProfile},
 		{method: http.MethodGet, path: statsPath, scope: model.ScopeEventsRead, handle: s.showStats},
+		{method: http.MethodGet, path: seriesPath, scope: model.ScopeEventsRead, frequent: true, handle: s.showSeries},
 	}
 }
 
@@ -202,4 +204,24 @@ func profileStatsWire(ps event.ProfileStats) event.ProfileStats {
 		ps.Outcomes = map[string]int64{}
 	}
 	return ps
+}
+
+// showSeries gives the same figures minute by minute.
+func (s *Server) showSeries(r *request) error {
+	watcher, err := s.watcher()
+	if err != nil {
+		return err
+	}
+	p := r.strictQuery()
+	window := p.window("window", maxStatsWindow, minStatsWindow, maxStatsWindow)
+	profile := p.text("profileId")
+	if err := p.err(); err != nil {
+		return err
+	}
+	series, err := watcher.Series(r.ctx(), r.caller.account, profile, window)
+	if err != nil {
+		return err
+	}
+	series.Points = listOf(series.Points)
+	return r.json(http.StatusOK, series)
 }

@@ -136,3 +136,29 @@ func TestStats(t *testing.T) {
 	}
 	newHarness(t).must(t, "GET", statsPath, keyFull, "", 503)
 }
+
+// A series takes the same windows, an hour without one, and one profile.
+func TestSeries(t *testing.T) {
+	t.Parallel()
+	h, _, watcher := watchHarness(t)
+	for query, want := range map[string]string{"": " 1h0m0s", "?window=5m": " 5m0s", "?profileId=p%2F1&window=60": "p/1 1m0s"} {
+		if body := h.must(t, "GET", seriesPath+query, keyFull, "", 200); !strings.Contains(body, `"points":[]`) {
+			t.Errorf("%s: %s", query, body)
+		}
+		if got := watcher.profile + " " + watcher.window.String(); got != want || watcher.account != accAcme {
+			t.Errorf("%s: %s of %s, want %s", query, got, watcher.account, want)
+		}
+	}
+	for query, at := range map[string]string{"window=2h": "/window", "profileId=": "/profileId", "profile=p": "/profile"} {
+		if _, got := refusal(t, h.must(t, "GET", seriesPath+"?"+query, keyFull, "", 400)); got[at] == "" {
+			t.Errorf("%s names %v", query, got)
+		}
+	}
+	from := time.Unix(0, 0).UTC()
+	watcher.series = event.Series{From: from, To: from.Add(time.Minute), StepSeconds: 60, Points: []event.SeriesPoint{{At: from, Accepted: 1, Attempts: 2, Failed: 1, Delivered: 1, Retried: 1, LatencyMs: &event.Quantile{P50: 1, P90: 2, P99: 3}}}}
+	const want = `{"from":"1970-01-01T00:00:00Z","to":"1970-01-01T00:01:00Z","stepSeconds":60,"points":[{"at":"1970-01-01T00:00:00Z","accepted":1,"attempts":2,"failed":1,"delivered":1,"retried":1,"dead":0,"latencyMs":{"p50":1,"p90":2,"p99":3}}]}`
+	if d := cmp.Diff(want, h.must(t, "GET", seriesPath, keyFull, "", 200)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	newHarness(t).must(t, "GET", seriesPath, keyFull, "", 503)
+}

@@ -107,13 +107,22 @@ type (
 	}
 
 	auditOut struct {
-		Index     uint64    `json:"index"`
-		At        time.Time `json:"at"`
-		Actor     string    `json:"actor"`
-		ActorFrom string    `json:"actorFrom,omitempty"`
-		RequestID string    `json:"requestId,omitempty"`
-		Action    string    `json:"action"`
-		Object    string    `json:"object"`
+		Index     uint64           `json:"index"`
+		At        time.Time        `json:"at"`
+		Actor     string           `json:"actor"`
+		ActorFrom string           `json:"actorFrom,omitempty"`
+		RequestID string           `json:"requestId,omitempty"`
+		Action    string           `json:"action"`
+		Object    string           `json:"object"`
+		Changes   []auditChangeOut `json:"changes,omitempty"`
+		More      bool             `json:"moreChanges,omitempty"`
+	}
+
+	auditChangeOut struct {
+		Object string `json:"object"`
+		Member string `json:"member"`
+		Before string `json:"before,omitempty"`
+		After  string `json:"after,omitempty"`
 	}
 
 	nodesOut struct {
@@ -154,7 +163,22 @@ func userWire(u model.User) userOut {
 }
 
 func auditWire(a model.AuditRecord) auditOut {
-	return auditOut{Index: a.Index, At: a.At, Actor: a.Actor, ActorFrom: a.ActorFrom, RequestID: a.RequestID, Action: a.Action, Object: a.Object}
+	out := auditOut{Index: a.Index, At: a.At, Actor: a.Actor, ActorFrom: a.ActorFrom, RequestID: a.RequestID, Action: a.Action, Object: a.Object, More: a.ChangesCut}
+	for _, c := range a.Changes {
+		if name, ok := auditMembers[c.Member]; ok {
+			c.Member = name
+		}
+		out.Changes = append(out.Changes, auditChangeOut(c))
+	}
+	return out
+}
+
+// auditMembers are the names of this API of members that are kept under other
+// names.
+var auditMembers = map[string]string{
+	"url": "webhook.notifyUrl", "contentType": "webhook.contentType", "securityId": "security.authId", "certificateId": "clientCertificateId",
+	"connectTimeoutMs": "connectTimeout", "readTimeoutMs": "readTimeout", "enabledSslProtocols": "enabledSSLProtocols",
+	"passwordHash": "password", "hash": "key",
 }
 
 // scopesWire never gives null.

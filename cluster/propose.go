@@ -41,7 +41,9 @@ type outcome struct {
 // or the end of ctx; CodeUnknownOutcome when cmd may still be applied, or is
 // and the state of this node does not have it after LeaderWait (index is set);
 // CodeTooLarge over MaxCommand. INV propose-1: a command is sent again only on
-// proof that it was not appended.
+// proof that it was not appended. So the outcome is unknown too when the leader
+// is silent and another one was elected: that is said a heartbeat after this
+// node has learnt of it.
 func (g *Group) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error) {
 	if len(cmd) > MaxCommand {
 		return 0, nil, model.Errorf(model.CodeTooLarge, "a command of %d bytes is over the limit of %d", len(cmd), MaxCommand)
@@ -113,6 +115,10 @@ func (g *Group) tryPropose(ctx context.Context, cmd []byte) (outcome, error) {
 		return outcome{}, errNoLeader
 	}
 	g.metrics.forwarded.Inc()
+	// A leader that hands over answers what it has taken, a little later than
+	// its successor shows itself.
+	ctx, cancel := g.untilSuccessor(ctx, leader, g.n.o.HeartbeatTimeout)
+	defer cancel()
 	reply, err := g.n.trans.Call(ctx, leader, methodPropose+g.name, cmd)
 	if err != nil {
 		return outcome{}, err

@@ -37,6 +37,10 @@ func (g *Group) read(ctx context.Context) (index uint64, err error) {
 			return errNoLeader
 		}
 		body := binary.BigEndian.AppendUint64(nil, g.AppliedIndex())
+		// A read may be asked again, so nothing is gained by waiting for the old
+		// leader when there is a new one.
+		ctx, cancel := g.untilSuccessor(ctx, leader, 0)
+		defer cancel()
 		reply, err := g.n.trans.Query(ctx, leader, methodRead+g.name, body)
 		if err != nil {
 			return unavailable("the leader did not answer").WithCause(err)

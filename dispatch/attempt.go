@@ -26,11 +26,13 @@ type attempt struct {
 	retry   model.Retry
 	risky   bool // holds a slot of the pools of these kinds
 	large   bool
+	checked uint64 // that of the lane when the request was made
 
 	// The outcome.
 	unsent      bool // nothing was sent and nothing happened: no attempt was used
 	result      webhook.Result
 	settlements []outbox.Settlement
+	url         string    // of the profile; empty: the request had no profile's, or none
 	hold        time.Time // nothing else of the lane starts before
 	gone        bool
 }
@@ -58,6 +60,9 @@ func (d *Dispatcher) perform(ctx context.Context, a *attempt) {
 	a.request.permit = func() bool {
 		a.unsent = !d.leased()
 		return !a.unsent
+	}
+	if dest != nil && first.Target.ProfileID != "" {
+		a.url = dest.URL
 	}
 	res := d.try(ctx, dest, err, &a.request, nil)
 	if a.unsent {

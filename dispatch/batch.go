@@ -24,18 +24,27 @@ type request struct {
 	permit     func() bool // asked right before it is written; nil: it may be
 }
 
-// takeBatch removes the next request from a lane's queue: what was sent
-// together before goes together again; otherwise the head of the queue and
-// whatever of its family is queued with it, up to limit deliveries and maxBytes
-// of body. inOrder: only what follows the head without a gap.
+// grouping says what a request may carry.
+type grouping struct {
+	limit    int // deliveries
+	maxBytes int // of body
+	inOrder  bool
+	// frontier holds what an owner before may have sent alone. It goes alone.
+	frontier outbox.Frontier
+}
+
+// takeBatch removes the next request from a lane's queue: what was sent, or
+// bundled, together before goes together again; otherwise the head of the queue
+// and whatever of its family is queued with it. inOrder: only what follows the
+// head without a gap.
 //
-// INV dispatch-4: a retry has the members and the webhook-id of its first
+// INV dispatch-4: a repetition has the members and the webhook-id of the first
 // attempt; where a member is missing (it is still in flight from before its
 // partition went away and came back, or was dropped), the rest goes under
 // another id. A receiver may rely on an id to stand for the same body.
-func takeBatch(queue []outbox.Delivery, limit, maxBytes int, inOrder bool) (request, []outbox.Delivery) {
+func takeBatch(queue []outbox.Delivery, g grouping) (request, []outbox.Delivery) {
 	head := &queue[0]
-	if !model.Batches(head.Event.Channel, head.Event.Name) {
+	if !model.Batches(head.Event.Channel, head.Event.Name) || g.frontier.Holds(head) {
 		return request{deliveries: queue[:1:1], webhookID: newWebhookID(queue[:1])}, queue[1:]
 	}
 	size := bodyOverhead + len(head.Event.Payload)
@@ -46,21 +55,59 @@ func takeBatch(queue []outbox.Delivery, limit, maxBytes int, inOrder bool) (requ
 		case head.WebhookID != "":
 			return true
 		}
-		return n < limit && size+1+len(d.Event.Payload) <= maxBytes && sameFamily(head, d)
+		return n < g.limit && size+1+len(d.Event.Payload) <= g.maxBytes && sameFamily(head, d) && !g.frontier.Holds(d)
 	}
-	rest := make([]outbox.Delivery, 0, len(queue)-1)
-	q := request{deliveries: []outbox.Delivery{*head}}
-	for i := 1; i < len(queue); i++ {
-		d := &queue[i]
-		if (!inOrder || len(rest) == 0) && with(d, len(q.deliveries)) {
-			q.deliveries = append(q.deliveries, *d)
-			size += 1 + len(d.Event.Payload)
-		} else {
-			rest = append(rest, *d)
+	var members []int
+	for i := range queue {
+		if i == 0 || (!g.inOrder || i == len(members)) && with(&queue[i], len(members)) {
+			members = append(members, i)
+			if i > 0 {
+				size += 1 + len(queue[i].Event.Payload)
+			}
 		}
 	}
+	q, rest := pick(queue, members)
 	q.webhookID = newWebhookID(q.deliveries)
 	return q, rest
+}
+
+// pick parts a queue into the members of a request, given by their places, and
+// the rest. It copies nothing where the members are the first ones.
+func pick(queue []outbox.Delivery, members []int) (q request, rest []outbox.Delivery) {
+	n := len(members)
+	if members[n-1] == n-1 {
+		return request{deliveries: queue[:n:n]}, queue[n:]
+	}
+	q.deliveries = make([]outbox.Delivery, 0, n)
+	rest = make([]outbox.Delivery, 0, len(queue)-n)
+	for i := range queue {
+		if len(q.deliveries) < n && members[len(q.deliveries)] == i {
+			q.deliveries = append(q.deliveries, queue[i])
+		} else {
+			rest = append(rest, queue[i])
+		}
+	}
+	return q, rest
+}
+
+// unbundled reports whether the outbox does not have it on record yet that the
+// deliveries belong to this request. Where an only member goes under its own id
+// there is nothing to record.
+func (q *request) unbundled() bool {
+	have := q.deliveries[0].WebhookID // of all, see takeBatch
+	return q.webhookID != have && (have != "" || len(q.deliveries) > 1)
+}
+
+// bundle is what has to be on record before the request goes out.
+func (q *request) bundle(epoch uint64) outbox.Bundle {
+	b := outbox.Bundle{
+		Partition: q.deliveries[0].Partition, Epoch: epoch, WebhookID: q.webhookID,
+		Members: make([]outbox.Member, len(q.deliveries)),
+	}
+	for i := range q.deliveries {
+		b.Members[i] = outbox.Member{DeliveryID: q.deliveries[i].ID, Mark: q.deliveries[i].Mark}
+	}
+	return b
 }
 
 // groupBytes is the least size of the body of a request that begins with the

@@ -85,6 +85,16 @@ func (b *breaker) failure(now, began time.Time, unanswered bool) (opened bool) {
 	return true
 }
 
+// renew forgets what was learned at another URL. One that is open stays open, but
+// the next probe may go at once: it says whether the destination has recovered.
+func (b *breaker) renew(now time.Time) {
+	if !b.open {
+		*b = breaker{}
+		return
+	}
+	b.until, b.wait = now, minBreakerOpen
+}
+
 // count keeps the tallies of the last breakerPeriod, in halves.
 func (b *breaker) count(now time.Time, failed bool) {
 	switch since := now.Sub(b.turn); {

@@ -174,11 +174,14 @@ type Dispatcher struct {
 type claim struct {
 	partition int
 	epoch     uint64
+	inherited bool // somebody had claimed it before, perhaps this node
 }
 
+// settledGroup is the answer to a command of the settler.
 type settledGroup struct {
 	settlements []outbox.Settlement
-	verdicts    []outbox.Verdict
+	bundled     []*attempt
+	verdicts    []outbox.Verdict // on the settlements, then on the bundles
 }
 
 // NewDispatcher checks the options. Nothing runs before Run.

@@ -19,13 +19,13 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	settleCtx, cancelSettle := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelSettle()
 
-	in := make(chan []outbox.Settlement, d.opts.MaxUnsettled+model.MaxMaxBucketSize)
+	in := make(chan finding, d.opts.MaxUnsettled+model.MaxMaxBucketSize)
 	left := make(chan int, 1)
 	st := &settler{
 		proposer: d.opts.Proposer, metrics: d.metrics, warn: d.log.Warn, in: in,
-		done: func(s []outbox.Settlement, v []outbox.Verdict) {
+		done: func(g settledGroup) {
 			select {
-			case d.settled <- settledGroup{s, v}:
+			case d.settled <- g:
 			case <-settleCtx.Done():
 			}
 		},
@@ -63,9 +63,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// drain ends a Run in order: requests, then settlements, then ownership.
-func (s *scheduler) drain(in chan []outbox.Settlement, left <-chan int, cancelSend, cancelSettle context.CancelFunc) {
+// drain ends a Run in order: requests, then settlements, then ownership. What
+// waits for its bundle does not start any more: no quorum may be there to answer.
+func (s *scheduler) drain(in chan finding, left <-chan int, cancelSend, cancelSettle context.CancelFunc) {
 	s.claims.Wait()
+	for a := range s.bundling {
+		s.unbundle(a)
+		s.giveUp(a.request.deliveries)
+	}
 	timeout := time.NewTimer(s.d.opts.DrainTimeout)
 	defer timeout.Stop()
 	for s.all.used > 0 {
@@ -125,13 +130,18 @@ func (d *Dispatcher) claim(ctx context.Context, partition int, epoch uint64) {
 	c := claim{partition: partition, epoch: epoch}
 	cmd := outbox.Encode(&outbox.Claim{Partition: partition, Owner: d.opts.NodeID, Epoch: epoch})
 	for {
-		_, _, err := d.opts.Proposer.Propose(ctx, cmd)
+		_, resp, err := d.opts.Proposer.Propose(ctx, cmd)
 		if model.CodeOf(err) == model.CodeConflict {
 			// The event group has seen a newer table than this node.
 			d.log.Info("a partition was claimed by its next owner already", "partition", partition, "epoch", epoch, "error", err)
 			return
 		}
+		var before uint64
 		if err == nil {
+			before, err = outbox.DecodeClaimed(resp)
+		}
+		if err == nil {
+			c.inherited = before > 0
 			break
 		}
 		if ctx.Err() != nil {
@@ -156,7 +166,9 @@ func (s *scheduler) own(c claim) {
 	}
 	o.claimed = true
 	for _, k := range s.d.opts.Outbox.Watch(c.partition) {
-		s.makeReady(s.lane(k))
+		l := s.lane(k)
+		l.inherited = c.inherited
+		s.makeReady(l)
 	}
 	s.countPartitions()
 }

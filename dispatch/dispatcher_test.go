@@ -117,36 +117,6 @@ func TestDispatcher_retryAfterIsAFloorForTheDestination(t *testing.T) {
 	})
 }
 
-func TestDispatcher_window(t *testing.T) {
-	bubble(t, func(w *world) {
-		t := w.t
-		w.profile("p", func(p *model.Profile) { p.WindowSize = 20 })
-		w.sender.script(func(context.Context, int, *webhook.Request) webhook.Result {
-			time.Sleep(time.Second)
-			return webhook.Result{Class: webhook.ClassOK, StatusCode: 200}
-		})
-		var es []event.Event
-		for range 50 {
-			es = append(es, flatEvent(`{}`))
-		}
-		w.accept("p", es...)
-		began := time.Now()
-		w.start()
-		pass(time.Minute)
-		most, log := 0, w.sender.requests()
-		for _, s := range log {
-			most = max(most, s.concurrent)
-		}
-		if most != 20 || len(log) != 50 {
-			t.Errorf("got %d requests, at most %d at a time, want 50 and 20", len(log), most)
-		}
-		// 2, 4, 8 and 16 at a time, then the 20 that are left.
-		if last := log[49].at.Sub(began); last != 4*time.Second {
-			t.Errorf("last request after %v, want 4s", last)
-		}
-	})
-}
-
 func TestDispatcher_globalLimit(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t
@@ -233,7 +203,7 @@ func TestDispatcher_batches(t *testing.T) {
 func TestTakeBatch(t *testing.T) {
 	t.Parallel()
 	mk := func(id, channel, name string, size int) outbox.Delivery {
-		return outbox.Delivery{ID: id, Event: event.Event{Channel: channel, Name: name, Payload: make([]byte, size)}}
+		return outbox.Delivery{ID: id, Seq: 1, Event: event.Event{Channel: channel, Name: name, Payload: make([]byte, size)}}
 	}
 	fits := MaxBatchBytes - bodyOverhead - 1 - 10
 	for _, tc := range []struct {
@@ -250,7 +220,7 @@ func TestTakeBatch(t *testing.T) {
 		{"other family", 9, []outbox.Delivery{mk("a", "SMS", "DELIVERY", 9), mk("b", "MMS", "DELIVERY", 9), mk("c", "SMS", "INBOUND_MESSAGE", 9), mk("d", "SMS", "DELIVERY", 9)}, "ad|bc"},
 		{"flat", 9, []outbox.Delivery{mk("a", "EMAIL", "OPEN", 9), mk("b", "EMAIL", "OPEN", 9)}, "a|b"},
 	} {
-		q, rest := takeBatch(tc.queue, tc.limit, MaxBatchBytes, false)
+		q, rest := takeBatch(tc.queue, grouping{limit: tc.limit, maxBytes: MaxBatchBytes})
 		got := ""
 		for _, d := range q.deliveries {
 			got += d.ID
@@ -273,21 +243,21 @@ func TestTakeBatch_webhookID(t *testing.T) {
 	t.Parallel()
 	var queue []outbox.Delivery
 	for _, id := range []string{"a", "b", "c"} {
-		queue = append(queue, outbox.Delivery{ID: id, Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
+		queue = append(queue, outbox.Delivery{ID: id, Seq: 1, Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
 	}
-	first, _ := takeBatch(queue, 100, MaxBatchBytes, false)
+	first, _ := takeBatch(queue, grouping{limit: 100, maxBytes: MaxBatchBytes})
 	for i := range queue {
 		queue[i].WebhookID = first.webhookID
 	}
-	again, _ := takeBatch(queue, 1, MaxBatchBytes, false) // what was sent together stays together
+	again, _ := takeBatch(queue, grouping{limit: 1, maxBytes: MaxBatchBytes}) // what was sent together stays together
 	if again.webhookID != first.webhookID || len(again.deliveries) != 3 {
 		t.Errorf("the retry has id %s and %d members, want %s and 3", again.webhookID, len(again.deliveries), first.webhookID)
 	}
-	two, _ := takeBatch(queue[1:], 100, MaxBatchBytes, false)
+	two, _ := takeBatch(queue[1:], grouping{limit: 100, maxBytes: MaxBatchBytes})
 	if two.webhookID == first.webhookID || two.webhookID == "" {
 		t.Errorf("without one member the id is %q, and was %q", two.webhookID, first.webhookID)
 	}
-	if one, _ := takeBatch(queue[2:], 100, MaxBatchBytes, false); one.webhookID != "c" {
+	if one, _ := takeBatch(queue[2:], grouping{limit: 100, maxBytes: MaxBatchBytes}); one.webhookID != "c" {
 		t.Errorf("one member alone has the id %q, want its own", one.webhookID)
 	}
 }

@@ -24,11 +24,15 @@ type lane struct {
 
 	queue    []outbox.Delivery // taken from the outbox, not sent yet
 	size     int               // bytes of payload in queue
-	inFlight int
+	inFlight int               // requests, those that are being bundled included
+	bundling int
 	wants    [pools]bool // in the queue of the account for that pool
 	held     bool        // waits for a change of the config
 	wakeAt   time.Time   // when the scheduler looks again; zero: not by itself
 	holdTill time.Time   // Retry-After and the like: nothing starts before
+	gone     bool        // holdTill is that of a 410, and ends with any change of the config
+	sifted   uint64      // config index at which what waits was last found wanted
+	url      string      // of the profile; what is known of the destination is known of it
 
 	profile  model.Profile // effective knobs
 	verdict  verdict
@@ -37,6 +41,11 @@ type lane struct {
 	order    outbox.Order
 	limiter  *rate.Limiter
 	lastRate int
+
+	// inherited: there may be deliveries in the lane that an owner before has
+	// sent; frontier is to be asked for, and then says which.
+	inherited bool
+	frontier  outbox.Frontier
 
 	window  window
 	breaker breaker
@@ -97,18 +106,19 @@ type ownedPartition struct {
 	cancel  context.CancelFunc // of the claim
 }
 
-// consult reads the knobs of the lane's profile when the config has changed.
-func (d *Dispatcher) consult(l *lane) {
+// consult reads the knobs of the lane's profile when the config has changed, and
+// reports whether its URL is another one by now.
+func (d *Dispatcher) consult(l *lane) (moved bool) {
 	profileID, ok := strings.CutPrefix(l.key.Destination, "p:")
 	if !ok {
 		l.profile, l.verdict = model.Profile{}.Effective(), sendable
 		l.index = math.MaxUint64 // no config can take a URL of the submit back
-		return
+		return false
 	}
 	// Read before the profile: what is read then is at least as new.
 	index := d.opts.Subscriptions.ConfigIndex()
 	if l.index == index && index != 0 {
-		return
+		return false
 	}
 	p, err := d.opts.Resolver.Profile(l.key.Account, profileID)
 	switch {
@@ -123,6 +133,7 @@ func (d *Dispatcher) consult(l *lane) {
 		if p.Disabled {
 			l.verdict = disabled
 		}
+		moved, l.url = l.url != "" && l.url != l.profile.URL, l.profile.URL
 	}
 	l.index, l.order = index, orders[l.profile.Ordering]
 	if r := l.profile.RateLimit; r != l.lastRate {
@@ -132,6 +143,20 @@ func (d *Dispatcher) consult(l *lane) {
 			l.limiter = rate.NewLimiter(rate.Limit(r), max(1, r/20))
 		}
 	}
+	return moved
+}
+
+// afford is throttle for a request that is bundled first: the token is taken when
+// it is sent, and is there by then unless the profile changes.
+func (l *lane) afford(now time.Time) time.Duration {
+	if l.limiter == nil {
+		return 0
+	}
+	tokens := l.limiter.TokensAt(now) - float64(l.bundling)
+	if tokens >= 1 {
+		return 0
+	}
+	return time.Duration((1-tokens)/float64(l.limiter.Limit())*float64(time.Second)) + time.Nanosecond
 }
 
 // throttle takes a token of the rate limit, or says how long to wait for one.

@@ -61,6 +61,9 @@ type PublisherOptions struct {
 
 	Admission Admission
 	Tail      Tail // nil: none
+	// Accepted is told how many events of an account were taken, those that are
+	// known already left out. nil: nobody.
+	Accepted func(account string, n int)
 
 	IdempotencyWindow time.Duration // 0: DefaultIdempotencyWindow
 	GroupDelay        time.Duration // of a request, for others to join it; 0: DefaultGroupDelay
@@ -195,9 +198,24 @@ func (p *Publisher) Publish(ctx context.Context, es []*event.Event) ([]event.Rec
 	p.metrics.seconds.Observe(time.Since(begin).Seconds())
 	p.metrics.count(len(es), receipts, deliveries, err)
 	if err == nil {
+		p.count(es, receipts)
 		p.watch(es, receipts)
 	}
 	return receipts, err
+}
+
+// count tells how many events were taken.
+func (p *Publisher) count(es []*event.Event, receipts []event.Receipt) {
+	if p.opts.Accepted == nil || len(es) == 0 {
+		return
+	}
+	n := 0
+	for _, r := range receipts {
+		if r.Status == event.Accepted {
+			n++
+		}
+	}
+	p.opts.Accepted(es[0].Account, n)
 }
 
 // watch shows what was taken to those who follow the live tail.

@@ -10,6 +10,11 @@ import (
 	"example.com/belfry/fsm/model"
 )
 
+// maxProposals is how often a group is proposed at most while its outcome is
+// unknown: once more after a change of the leader, and once for another change
+// right after it.
+const maxProposals = 3
+
 // submit waits for the answer of the event group, or the end of ctx.
 func (p *Publisher) submit(ctx context.Context, s *submission) ([]outbox.Result, error) {
 	s.done = make(chan answer, 1)
@@ -191,7 +196,7 @@ func (p *Publisher) propose(ctx context.Context, group []*submission) {
 		c.Events = append(c.Events, s.events...)
 	}
 	p.metrics.group.Observe(float64(len(c.Events)))
-	_, resp, err := p.opts.Proposer.Propose(ctx, outbox.Encode(c))
+	resp, err := p.decide(ctx, c)
 	var results []outbox.Result
 	if err == nil {
 		if results, err = outbox.DecodeResults(resp); err == nil && len(results) != len(c.Events) {
@@ -213,6 +218,27 @@ func (p *Publisher) propose(ctx context.Context, group []*submission) {
 		}
 		s.done <- a
 	}
+}
+
+// decide proposes a group and gives the answer of the event group. A proposal
+// whose outcome is unknown, as when the leader fell silent with it, is made
+// again if all its events have ids of the client: those are not taken twice.
+// Others could be, when they were delivered in the meantime. With an index it is
+// known to be taken, only not what the answer was.
+func (p *Publisher) decide(ctx context.Context, c *outbox.Accept) ([]byte, error) {
+	index, resp, err := p.opts.Proposer.Propose(ctx, outbox.Encode(c))
+	for n := 1; n < maxProposals && model.CodeOf(err) == model.CodeUnknownOutcome && index == 0 && repeatable(c) && ctx.Err() == nil; n++ {
+		unknown := err
+		if index, resp, err = p.opts.Proposer.Propose(ctx, outbox.Encode(c)); model.CodeOf(err) == model.CodeUnavailable {
+			return nil, unknown // INV publish-5: the proposal before may be taken
+		}
+	}
+	return resp, err
+}
+
+// repeatable reports whether applying c once more changes nothing.
+func repeatable(c *outbox.Accept) bool {
+	return !slices.ContainsFunc(c.Events, func(e outbox.AcceptedEvent) bool { return !e.Event.GivenID })
 }
 
 // outcome turns the error of a proposal into what callers are told. What is

@@ -282,7 +282,11 @@ func TestPublish_unmatched(t *testing.T) {
 }
 
 func TestPublish_duplicates(t *testing.T) {
-	atDesk(t, func(d *desk) { d.subscribe("s1", "p1") }, func(d *desk) {
+	told := map[string]int{}
+	atDesk(t, func(d *desk) {
+		d.subscribe("s1", "p1")
+		d.opts.Accepted = func(account string, n int) { told[account] += n }
+	}, func(d *desk) {
 		t := d.t
 		a, b := sms("DELIVERY", "a", `1`), sms("DELIVERY", "b", `1`)
 		if got := d.must(a, sms("DELIVERY", "a", `1`), b); got != "ACCEPTED/1 DUPLICATE/1 ACCEPTED/1" {
@@ -316,6 +320,9 @@ func TestPublish_duplicates(t *testing.T) {
 		}
 		if n := testutil.ToFloat64(d.p.metrics.deliveries); n != 4 {
 			t.Errorf("counted %v deliveries, want 4", n)
+		}
+		if told[a.Account] != 4 || told["bolt"] != 1 {
+			t.Errorf("told of %v, want 4 and 1", told)
 		}
 	})
 }

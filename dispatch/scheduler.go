@@ -28,6 +28,10 @@ type scheduler struct {
 	wakes    wakeHeap
 	shelf    int // bytes of payload in the queues of all lanes
 	open     int // breakers
+	// lookAt is when lanes that wait may next look at the config; lookLater: they
+	// will, when it is time.
+	lookAt    time.Time
+	lookLater bool
 	// have names the deliveries this node holds: queued, in flight, or not
 	// settled.
 	//
@@ -40,20 +44,23 @@ type scheduler struct {
 	// settling counts those whose outcome is known and not committed.
 	settling int
 
-	settle  chan<- []outbox.Settlement
+	// bundling are the requests that wait for their bundle to be on record.
+	bundling map[*attempt]struct{}
+
+	settle  chan<- finding
 	sendCtx context.Context //nolint:containedctx // one for all attempts of a Run
 	claims  sync.WaitGroup
 	sends   sync.WaitGroup
 }
 
-func newScheduler(sendCtx context.Context, d *Dispatcher, settle chan<- []outbox.Settlement) *scheduler {
+func newScheduler(sendCtx context.Context, d *Dispatcher, settle chan<- finding) *scheduler {
 	n := d.opts.MaxInFlight
 	return &scheduler{
 		d: d, owned: map[int]*ownedPartition{}, lanes: map[outbox.LaneKey]*lane{}, accounts: map[string]*account{},
 		all:   pool{kind: poolAll, max: n},
 		risky: pool{kind: poolRisky, max: max(1, n/riskyShare)},
 		large: pool{kind: poolLarge, max: max(1, n/largeShare)},
-		have:  map[string]struct{}{}, settle: settle, sendCtx: sendCtx,
+		have:  map[string]struct{}{}, bundling: map[*attempt]struct{}{}, settle: settle, sendCtx: sendCtx,
 	}
 }
 
@@ -136,16 +143,6 @@ func (s *scheduler) fresh() {
 	for _, k := range s.d.opts.Outbox.Fresh() {
 		if o := s.owned[k.Partition]; o != nil && o.claimed {
 			s.makeReady(s.lane(k))
-		}
-	}
-}
-
-// wakeHeld lets every held lane look at the config again.
-func (s *scheduler) wakeHeld() {
-	for _, l := range s.lanes {
-		if l.held {
-			l.held, l.index, l.holdTill = false, 0, time.Time{}
-			s.makeReady(l)
 		}
 	}
 }
@@ -262,12 +259,15 @@ func (s *scheduler) answered(g settledGroup) {
 	}
 	s.count(-len(g.settlements))
 	s.settling -= len(g.settlements)
+	for i, a := range g.bundled {
+		s.bundled(a, g.verdicts[len(g.settlements)+i])
+	}
 }
 
 // propose hands outcomes to the settler.
 func (s *scheduler) propose(g []outbox.Settlement) {
 	s.settling += len(g)
-	s.settle <- g
+	s.settle <- finding{settlements: g}
 }
 
 func (s *scheduler) count(n int) {

@@ -17,19 +17,18 @@ const outcomeExpired = "expired"
 // serve starts at most one request of l and reports whether it may have
 // another one to start.
 func (s *scheduler) serve(l *lane, now time.Time) bool {
-	if now.Before(l.holdTill) {
-		s.park(l, l.holdTill)
-		return false
-	}
 	l.held = false
-	s.d.consult(l)
+	s.look(l, now)
+	until, waits := l.waits(now)
 	switch {
+	case waits && s.sift(l, now):
+		return true
 	case l.verdict == disabled:
 		l.held = true
 		s.park(l, now.Add(holdRecheck))
 		return false
-	case l.breaker.blocked(now):
-		s.park(l, l.breaker.until)
+	case waits:
+		s.park(l, until)
 		return false
 	case l.inFlight >= l.room():
 		s.shelve(l) // told when one ends
@@ -67,13 +66,7 @@ func (s *scheduler) serve(l *lane, now time.Time) bool {
 			return false
 		}
 	}
-	if wait := l.throttle(now); wait > 0 {
-		s.wakeLane(l, now.Add(wait))
-		s.shelve(l)
-		return false
-	}
-	s.startNext(l, maxBytes)
-	return true
+	return s.startNext(l, now, maxBytes)
 }
 
 // smallFirst brings a request that is not large to the head of the queue and
@@ -93,18 +86,37 @@ func (l *lane) smallFirst() bool {
 	return false
 }
 
-// startNext starts the request at the head of the queue.
-func (s *scheduler) startNext(l *lane, maxBytes int) {
+// startNext starts the request at the head of the queue, or has it bundled, and
+// reports whether the rate limit lets it.
+func (s *scheduler) startNext(l *lane, now time.Time, maxBytes int) bool {
 	head := &l.queue[0]
 	l.batches = model.Batches(head.Event.Channel, head.Event.Name)
-	q, rest := takeBatch(l.queue, l.profile.MaxBucketSize, maxBytes, l.order == outbox.OrderStrict)
+	q, rest := takeBatch(l.queue, grouping{
+		limit: l.profile.MaxBucketSize, maxBytes: maxBytes, inOrder: l.order == outbox.OrderStrict, frontier: l.frontier,
+	})
+	bundle := q.unbundled()
+	ration := l.throttle
+	if bundle {
+		ration = l.afford
+	}
+	if wait := ration(now); wait > 0 {
+		s.wakeLane(l, now.Add(wait))
+		s.shelve(l)
+		return false
+	}
 	s.setQueue(l, rest)
 	if l.order == outbox.OrderStrict {
 		// Nothing else may start before this one is settled, and then the
 		// outbox gives what is next.
 		s.putBack(l)
 	}
-	s.start(l, q)
+	a := s.reserve(l, q)
+	if bundle {
+		s.bundle(a)
+	} else {
+		s.start(a)
+	}
+	return true
 }
 
 // refill takes due deliveries from the outbox and reports whether there are
@@ -118,27 +130,19 @@ func (s *scheduler) refill(l *lane, now time.Time, freshOnly bool) bool {
 	default: // one request each: no more than may start
 		o.Limit = l.room() - l.inFlight
 	}
+	s.inherit(l)
 	b, err := s.d.opts.Outbox.Take(l.key, now, o)
 	if err != nil {
 		s.d.log.Error("deliveries cannot be read from the outbox; trying again", "error", err)
 		s.wakeLane(l, now.Add(time.Second))
 		return false
 	}
-	l.checked = 0
-	var queue []outbox.Delivery
-	for _, d := range b.Deliveries {
-		if _, known := s.have[d.ID]; known {
-			continue // the outcome of an attempt before is still on its way
-		}
-		s.have[d.ID] = struct{}{}
-		queue = append(queue, d)
-	}
-	s.setQueue(l, queue)
+	s.hold(l, b.Deliveries)
 	if b.Held {
 		s.risky.push(l)
 	}
 	switch {
-	case len(queue) > 0:
+	case len(l.queue) > 0:
 		return true
 	case b.More:
 		s.makeReady(l)
@@ -221,7 +225,8 @@ func since(d *outbox.Delivery) time.Time {
 	return d.AcceptedAt
 }
 
-func (s *scheduler) start(l *lane, q request) {
+// reserve takes the slots for a request.
+func (s *scheduler) reserve(l *lane, q request) *attempt {
 	retry := model.Retry{}
 	if l.profile.Retry != nil {
 		retry = *l.profile.Retry
@@ -229,6 +234,7 @@ func (s *scheduler) start(l *lane, q request) {
 	a := &attempt{
 		lane: l, epoch: l.epoch, request: q, retry: retry,
 		risky: l.breaker.failing() || retried(&q.deliveries[0]), large: q.size() > LargeRequest,
+		checked: l.checked,
 	}
 	l.inFlight++
 	for _, p := range s.poolsOf(a) {
@@ -236,6 +242,10 @@ func (s *scheduler) start(l *lane, q request) {
 	}
 	s.count(len(q.deliveries))
 	s.d.metrics.inFlight.Set(float64(s.all.used))
+	return a
+}
+
+func (s *scheduler) start(a *attempt) {
 	s.sends.Go(func() {
 		s.d.perform(s.sendCtx, a)
 		s.d.results <- a
@@ -253,22 +263,32 @@ func (s *scheduler) poolsOf(a *attempt) []*pool {
 	return ps
 }
 
+// unreserve gives back what reserve took, but for the count of what is unsettled.
+func (s *scheduler) unreserve(a *attempt) {
+	a.lane.inFlight--
+	for _, p := range s.poolsOf(a) {
+		p.free(a.lane.account)
+	}
+	s.d.metrics.inFlight.Set(float64(s.all.used))
+}
+
 // finish takes in the outcome of an attempt.
 func (s *scheduler) finish(a *attempt) {
 	l := a.lane
-	l.inFlight--
-	for _, p := range s.poolsOf(a) {
-		p.free(l.account)
-	}
-	s.d.metrics.inFlight.Set(float64(s.all.used))
+	s.unreserve(a)
 	if a.unsent {
 		s.count(-len(a.request.deliveries))
 		s.giveUp(a.request.deliveries)
 	} else {
-		s.learn(a)
-		if a.hold.After(l.holdTill) {
-			l.holdTill = a.hold
-			l.held = a.gone
+		if a.elsewhere() && s.live(l) {
+			l.index = 0 // one of the two is older
+			s.look(l, time.Now())
+		}
+		if !a.elsewhere() {
+			s.learn(a)
+			if a.hold.After(l.holdTill) {
+				l.holdTill, l.gone = a.hold, a.gone
+			}
 		}
 		s.propose(a.settlements)
 	}

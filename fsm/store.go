@@ -269,7 +269,7 @@ func (t *txn) run(l *raft.Log) any {
 	if err != nil {
 		panic(fmt.Sprintf("fsm: entry %d: %v: this node stops rather than differ from the others", l.Index, err))
 	}
-	t.index, t.head, t.writes = l.Index, c.header(), 0
+	t.index, t.head, t.writes, t.rows, t.rowsCut = l.Index, c.header(), 0, nil, false
 	res, err := c.apply(t)
 	if err != nil {
 		if t.writes > 0 {

@@ -38,6 +38,8 @@ type txn struct {
 	limits  limits
 	changes []model.Change
 	writes  int
+	rows    []touched // by the command, as they were
+	rowsCut bool      // it wrote more
 }
 
 // limits are the quotas as variables, so that tests reach them.
@@ -63,11 +65,13 @@ func must(err error) {
 
 func (t *txn) put(bucket, k, v []byte) {
 	t.writes++
+	t.touch(bucket, k)
 	must(t.tx.Bucket(bucket).Put(k, v))
 }
 
 func (t *txn) del(bucket, k []byte) {
 	t.writes++
+	t.touch(bucket, k)
 	must(t.tx.Bucket(bucket).Delete(k))
 }
 
@@ -177,9 +181,10 @@ func notFound(what, id string) error {
 // audit appends the record of a command that was carried out.
 func (t *txn) audit(account, action, object string) {
 	pre := prefix(account)
+	changes, cut := t.differences()
 	t.put(bAudit, seqKey(pre, t.index), encodeRow(model.AuditRecord{
 		Index: t.index, At: t.at(), Account: account, Actor: t.head.By.Name, ActorFrom: t.head.By.From,
-		RequestID: t.head.By.RequestID, Action: action, Object: object,
+		RequestID: t.head.By.RequestID, Action: action, Object: object, Changes: changes, ChangesCut: cut,
 	}))
 	n := int(readUint(t.tx.Bucket(bCount).Get(countKey("audit", pre)))) //nolint:gosec // bounded by the limit
 	if n < t.limits.audit {

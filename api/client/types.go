@@ -307,13 +307,24 @@ type (
 
 	// AuditRecord says who changed what.
 	AuditRecord struct {
-		Index     uint64    `json:"index"`
-		At        time.Time `json:"at"`
-		Actor     string    `json:"actor"`
-		ActorFrom string    `json:"actorFrom"`
-		RequestID string    `json:"requestId"`
-		Action    string    `json:"action"`
-		Object    string    `json:"object"`
+		Index     uint64        `json:"index"`
+		At        time.Time     `json:"at"`
+		Actor     string        `json:"actor"`
+		ActorFrom string        `json:"actorFrom"`
+		RequestID string        `json:"requestId"`
+		Action    string        `json:"action"`
+		Object    string        `json:"object"`
+		Changes   []AuditChange `json:"changes,omitempty"`
+		// MoreChanges: more was changed than Changes lists.
+		MoreChanges bool `json:"moreChanges,omitempty"`
+	}
+	// AuditChange is a member that a change gave another value; empty: it had
+	// none. Secrets are dots.
+	AuditChange struct {
+		Object string `json:"object"` // kind and id
+		Member string `json:"member"`
+		Before string `json:"before,omitempty"`
+		After  string `json:"after,omitempty"`
 	}
 
 	// Node is a member of the cluster.

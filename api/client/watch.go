@@ -184,6 +184,19 @@ func (c *Client) TestProfile(ctx context.Context, profileID, channel, name strin
 	return post[event.TestReport](ctx, c, path(testEventsPath, profileID, "test"), in)
 }
 
+// Series are the figures minute by minute, of one profile or of all for "";
+// window 0 is the server's default of one hour.
+func (c *Client) Series(ctx context.Context, profileID string, window time.Duration) (event.Series, error) {
+	q := url.Values{}
+	if window > 0 {
+		q.Set("window", window.String())
+	}
+	if profileID != "" {
+		q.Set("profileId", profileID)
+	}
+	return get[event.Series](ctx, c, statsPath+"/series", q)
+}
+
 // Stats are figures of the deliveries of the last window; 0: the server's
 // default of five minutes.
 func (c *Client) Stats(ctx context.Context, window time.Duration) (event.Stats, error) {

@@ -24,8 +24,8 @@ func delivery() []Mutant {
 			Edits: []Edit{
 				{
 					File: "dispatch/publisher_run.go",
-					Old:  "_, resp, err := p.opts.Proposer.Propose(ctx, outbox.Encode(c))",
-					New:  "resp, err := p.hasty(ctx, c)",
+					Old:  "	index, resp, err := p.opts.Proposer.Propose(ctx, outbox.Encode(c))\n",
+					New:  "	index := uint64(0)\n	resp, err := p.hasty(ctx, c)\n",
 				},
 				{File: "dispatch/hasty.go", New: `package dispatch
 

@@ -127,6 +127,29 @@ type ProfileStats struct {
 	OldestPendingAt *time.Time `json:"oldestPendingAt,omitempty"`
 }
 
+// Series are figures of an account, or of one of its profiles, minute by
+// minute.
+type Series struct {
+	From        time.Time     `json:"from"`
+	To          time.Time     `json:"to"`
+	StepSeconds int           `json:"stepSeconds"`
+	Points      []SeriesPoint `json:"points"` // oldest first; the last minute has only begun
+	// Unreachable names the nodes whose attempts are missing.
+	Unreachable []string `json:"unreachableNodes,omitempty"`
+}
+
+// SeriesPoint is what happened in the minute that began at At.
+type SeriesPoint struct {
+	At        time.Time `json:"at"`
+	Accepted  int64     `json:"accepted"` // events of the account; 0 in the series of a profile
+	Attempts  int64     `json:"attempts"`
+	Failed    int64     `json:"failed"` // attempts that did not succeed
+	Delivered int64     `json:"delivered"`
+	Retried   int64     `json:"retried"`
+	Dead      int64     `json:"dead"`
+	LatencyMs *Quantile `json:"latencyMs,omitempty"` // of attempts; nil without
+}
+
 // Quantile are percentiles in milliseconds, each within 10 % of the true one.
 type Quantile struct {
 	P50 float64 `json:"p50"`

@@ -62,7 +62,8 @@ func DecodeResults(b []byte) ([]Result, error) {
 	return rs, r.Done()
 }
 
-// EncodeVerdicts gives the answer to a Settle or a Revive: one verdict each.
+// EncodeVerdicts gives the answer to a Settle or a Revive: one verdict for each
+// settlement and bundle, or id.
 func EncodeVerdicts(vs []Verdict) []byte {
 	b := codec.AppendCount(append(make([]byte, 0, 8+len(vs)), format), len(vs))
 	for _, v := range vs {
@@ -86,6 +87,19 @@ func DecodeVerdicts(b []byte) ([]Verdict, error) {
 		vs = append(vs, v)
 	}
 	return vs, r.Done()
+}
+
+// EncodeClaimed gives the answer to a Claim: the epoch that there was.
+func EncodeClaimed(before uint64) []byte { return codec.AppendUint([]byte{format}, before) }
+
+// DecodeClaimed is the inverse of EncodeClaimed.
+func DecodeClaimed(b []byte) (before uint64, err error) {
+	if len(b) == 0 || b[0] != format {
+		return 0, ErrUnknownCommand
+	}
+	r := codec.NewReader(b[1:])
+	before = r.Uint()
+	return before, r.Done()
 }
 
 // EncodeReplay gives the answer to a StartReplay or a CancelReplay.

@@ -21,10 +21,11 @@ func (st *state) apply(c Command) any {
 	case *Settle:
 		return EncodeVerdicts(st.settle(c))
 	case *Claim:
+		before := st.claims[c.Partition]
 		if err := st.claim(c); err != nil {
 			return err
 		}
-		return []byte{format}
+		return EncodeClaimed(before.Epoch)
 	case *Retain:
 		if err := st.setRetention(c); err != nil {
 			return err

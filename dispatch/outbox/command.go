@@ -21,6 +21,8 @@ const (
 	tagRevive byte = 5
 	tagStart  byte = 6
 	tagCancel byte = 7
+	// tagBundle is a Settle with bundles.
+	tagBundle byte = 8
 )
 
 // Limits of what a command may hold. They bound what a decoder allocates; the
@@ -59,7 +61,7 @@ func Encode(c Command) []byte {
 		}
 		return appendAccept(append(make([]byte, 0, size), format, tagAccept), c)
 	case *Settle:
-		return appendSettle(append(make([]byte, 0, 32+96*len(c.Settlements)), format, tagSettle), c)
+		return encodeSettle(c)
 	case *Claim:
 		b := codec.AppendCount([]byte{format, tagClaim}, c.Partition)
 		b = codec.AppendString(b, c.Owner)
@@ -90,6 +92,10 @@ func Decode(b []byte) (Command, error) {
 		c = readAccept(r)
 	case tagSettle:
 		c = readSettle(r)
+	case tagBundle:
+		s := readSettle(r)
+		s.Bundles = readBundles(r)
+		c = s
 	case tagClaim:
 		c = &Claim{Partition: r.Int(model.Partitions - 1), Owner: r.String(maxString), Epoch: r.Uint()}
 	case tagRetain:

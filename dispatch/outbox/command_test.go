@@ -45,6 +45,13 @@ func sampleCommands() map[string]Command {
 				Failure: event.Failure{Outcome: "client-error", StatusCode: 404, Error: "no"},
 			},
 		}},
+		"bundle": &Settle{
+			At:          testEpoch,
+			Settlements: []Settlement{{DeliveryID: "d2", Status: event.StatusDropped, Attempt: 1}},
+			Bundles: []Bundle{{
+				Partition: 63, Epoch: 9, WebhookID: "bat_2", Members: []Member{{DeliveryID: "d1"}, {DeliveryID: "d4", Mark: 300}},
+			}, {WebhookID: "d5", Members: []Member{{DeliveryID: "d5", Mark: 7}}}},
+		},
 		"claim":  &Claim{Partition: 5, Owner: "n2", Epoch: 300},
 		"retain": &Retain{At: testEpoch, Retention: Retention{Age: time.Hour, Bytes: 1 << 33, Count: 7}},
 		"revive": &Revive{At: testEpoch, Account: "acme", IDs: []string{"d1", "d2"}, JobID: "r1", Upto: testEpoch.Add(1), Done: true},
@@ -93,6 +100,10 @@ func TestDecode_refuses(t *testing.T) {
 		"partition 64":     {format, tagClaim, 64, 0, 0},
 		"state of a job":   replaceByte(Encode(&StartReplay{Job: event.ReplayJob{State: event.ReplayDone}}), 2, 9),
 		"long error":       longError(MaxFailureError + 1),
+		"no bundle":        append(codec.AppendTime([]byte{format, tagBundle}, testEpoch), 0, 0),
+		"no members":       append(codec.AppendTime([]byte{format, tagBundle}, testEpoch), 0, 1, 0, 0, 1, 'w', 0),
+		"no webhook id":    append(codec.AppendTime([]byte{format, tagBundle}, testEpoch), 0, 1, 0, 0, 0, 1, 1, 'd', 0),
+		"endless bundles":  append(codec.AppendTime([]byte{format, tagBundle}, testEpoch), 0, 0xff, 0xff, 0xff, 0x7f),
 		"count beyond end": append(codec.AppendTime([]byte{format, tagSettle}, testEpoch), 0xff, 0xff, 0xff, 0x7f),
 	} {
 		if _, err := Decode(b); err == nil {
@@ -155,6 +166,7 @@ func FuzzDecode(f *testing.F) {
 func FuzzDecodeAnswers(f *testing.F) {
 	f.Add(EncodeResults([]Result{{Status: event.Accepted, Deliveries: 2}, {Status: event.Duplicate}, {Conflict: true}, {Refused: true}}))
 	f.Add(EncodeVerdicts([]Verdict{Settled, Superseded, Fenced, Exhausted}))
+	f.Add(EncodeClaimed(300))
 	f.Add(EncodeReplay(event.ReplayJob{ID: "r1", State: event.ReplayRunning, CreatedAt: testEpoch, Rate: 3}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if rs, err := DecodeResults(b); err == nil && !bytes.Equal(EncodeResults(rs), b) {
@@ -162,6 +174,9 @@ func FuzzDecodeAnswers(f *testing.F) {
 		}
 		if vs, err := DecodeVerdicts(b); err == nil && !bytes.Equal(EncodeVerdicts(vs), b) {
 			t.Errorf("verdicts: %x", b)
+		}
+		if n, err := DecodeClaimed(b); err == nil && !bytes.Equal(EncodeClaimed(n), b) {
+			t.Errorf("claim: %x", b)
 		}
 		if j, err := DecodeReplay(b); err == nil && !bytes.Equal(EncodeReplay(j), b) {
 			t.Errorf("replay: %x", b)
@@ -171,6 +186,7 @@ func FuzzDecodeAnswers(f *testing.F) {
 
 func FuzzDecodeRows(f *testing.F) {
 	f.Add(encodeProgress(progress{status: retryingNo, attempt: 3, nextAt: 5, webhookID: "w"}))
+	f.Add(encodeProgress(progress{status: pendingNo, nextAt: 5, webhookID: "w"}))
 	f.Add(encodeProgress(progress{
 		status: deadNo, attempt: 9, base: 4, nextAt: 5, series: series{at: 3, pos: 2}, failure: event.Failure{Outcome: "o", StatusCode: 404, Error: "e"},
 	}))

@@ -19,7 +19,7 @@ var (
 	bucketClaims     = []byte("claims")     // partition (1 byte) → owner, epoch
 	bucketEvents     = []byte("events")     // seq → eventDisk
 	bucketDeliveries = []byte("deliveries") // seq → what never changes of a delivery
-	bucketProgress   = []byte("progress")   // seq → what changes; absent: never tried
+	bucketProgress   = []byte("progress")   // seq → what changes; absent: never tried nor bundled
 	bucketReceipts   = []byte("receipts")   // key → receipt
 	bucketByEvent    = []byte("byEvent")    // hash of the account ‖ event id ‖ delivery seq → nothing
 	bucketReplays    = []byte("replays")    // number → replay job
@@ -192,7 +192,8 @@ func decodeProgress(b []byte) (progress, error) {
 	if p.status == deadNo {
 		p.failure = readFailure(r)
 	}
-	if p.status != retryingNo && p.status != deadNo || p.nextAt < 0 || p.series.at < 0 || p.base > p.attempt {
+	bundled := p.status == pendingNo && p.nextAt > 0 && p.attempt == 0 && p.series == series{}
+	if !bundled && p.status != retryingNo && p.status != deadNo || p.nextAt < 0 || p.series.at < 0 || p.base > p.attempt {
 		r.Fail()
 	}
 	return p, r.Done()
@@ -236,6 +237,9 @@ func (p progress) delivery(seq uint64, k LaneKey, id string, t Target, h *eventH
 	}
 	if p.series.pos > 0 {
 		d.SeriesAt = fromNano(p.series.at)
+	}
+	if !d.Status.Final() {
+		d.Mark = uint64(p.nextAt) //nolint:gosec // never negative
 	}
 	if d.Status == event.StatusRetrying {
 		d.NextAt = fromNano(p.nextAt)

@@ -112,7 +112,7 @@ func (st *state) captureRow(b *flushBatch, put func(bucket, k, v []byte), r *row
 		put(bucketByEvent, byEventKey(r.ev.hot.e.Account, r.ev.hot.e.ID, k...), empty)
 		r.flags |= onDisk
 	}
-	if r.status != pendingNo {
+	if !r.unmarked() {
 		p := st.progress(r)
 		// Only a replay changes a row whose heavy part is cold.
 		b.writes = append(b.writes, write{bucket: bucketProgress, key: k, value: encodeProgress(p), trace: r.hot == nil})

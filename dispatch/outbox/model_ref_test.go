@@ -166,7 +166,7 @@ func (m *reference) revive(c *Revive) ([]Verdict, model.Code) {
 		last = at
 		m.dead = slices.Delete(m.dead, i, i+1)
 		d := m.deliveries[id]
-		d.Status, d.Base, d.SeriesAt, d.NextAt = event.StatusRetrying, d.Attempt, m.now, m.due
+		d.Status, d.Base, d.SeriesAt, d.NextAt, d.Mark = event.StatusRetrying, d.Attempt, m.now, m.due, markOf(m.due)
 		m.pos[id] = m.seq
 		m.seq++
 		if r := m.receiptOf[id]; r != nil && !r.gone {
@@ -308,9 +308,9 @@ func (m *reference) settle(c *Settle) []Verdict {
 			vs = append(vs, Superseded)
 		default:
 			vs = append(vs, Settled)
-			d.Attempt, d.Status, d.NextAt = s.Attempt, s.Status, time.Time{}
+			d.Attempt, d.Status, d.NextAt, d.Mark = s.Attempt, s.Status, time.Time{}, 0
 			if !s.Status.Final() {
-				d.Status, d.NextAt = event.StatusRetrying, s.NextAt
+				d.Status, d.NextAt, d.Mark = event.StatusRetrying, s.NextAt, markOf(s.NextAt)
 			}
 			if s.Status == event.StatusDead || !s.Status.Final() {
 				d.WebhookID = s.WebhookID
@@ -340,16 +340,54 @@ func (m *reference) settle(c *Settle) []Verdict {
 			m.retain()
 		}
 	}
+	for _, b := range c.Bundles {
+		vs = append(vs, m.bundle(&b))
+	}
 	return vs
 }
 
-func (m *reference) claim(c *Claim) bool {
+func (m *reference) bundle(b *Bundle) Verdict {
+	if b.Epoch != m.claims[b.Partition].Epoch {
+		return Fenced
+	}
+	mark, again := uint64(0), false
+	for _, x := range b.Members {
+		d := m.deliveries[x.DeliveryID]
+		switch {
+		case d == nil || d.Status.Final():
+			return Superseded
+		case d.Partition != b.Partition:
+			return Fenced
+		case d.Mark != x.Mark:
+			return Superseded
+		}
+		mark, again = max(mark, d.Mark), again || d.Status == event.StatusRetrying
+	}
+	if again {
+		mark++
+	} else {
+		mark = m.seq
+		m.seq++
+	}
+	for _, x := range b.Members {
+		d := m.deliveries[x.DeliveryID]
+		d.Mark, d.WebhookID = mark, b.WebhookID
+		if d.Status == event.StatusRetrying {
+			d.NextAt = time.Unix(0, int64(mark)).UTC()
+		}
+	}
+	return Settled
+}
+
+func markOf(at time.Time) uint64 { return uint64(unixNano(at)) }
+
+func (m *reference) claim(c *Claim) (before uint64, ok bool) {
 	have := m.claims[c.Partition]
 	if c.Epoch < have.Epoch || c.Epoch == have.Epoch && c.Owner != have.Owner {
-		return false
+		return 0, false
 	}
 	m.claims[c.Partition] = model.Assignment{Owner: c.Owner, Epoch: c.Epoch}
-	return true
+	return have.Epoch, true
 }
 
 // sorted lists the deliveries in acceptance order.

@@ -69,7 +69,7 @@ func (k *taker) turns(key LaneKey, o Order) []*Delivery {
 func due(ds []*Delivery, now time.Time, freshOnly bool) []*Delivery {
 	var out []*Delivery
 	for _, d := range ds {
-		if !d.NextAt.After(now) && (!freshOnly || d.Attempt == d.Base) {
+		if d.Mark <= markOf(now) && (!freshOnly || d.Attempt == d.Base) {
 			out = append(out, d)
 		}
 	}
@@ -158,8 +158,8 @@ func (k *taker) take(t *testing.T) {
 	held := o.FreshOnly && len(due(rest, now, false)) > len(due(rest, now, true))
 	var next time.Time
 	for _, d := range rest {
-		if !more && (!held || d.Attempt == d.Base) && d.NextAt.After(now) && (next.IsZero() || d.NextAt.Before(next)) {
-			next = d.NextAt
+		if at := fromNano(int64(d.Mark)); !more && (!held || d.Attempt == d.Base) && at.After(now) && (next.IsZero() || at.Before(next)) {
+			next = at
 		}
 	}
 	if b.More != more || b.Held != held || !b.NextAt.Equal(next) {
@@ -180,10 +180,10 @@ func checkLoose(t *testing.T, free []*Delivery, b Batch, o TakeOptions) {
 		if !slices.ContainsFunc(free, func(f *Delivery) bool { return f.ID == d.ID }) {
 			t.Fatalf("%+v: it is not the turn of %s", o, d.ID)
 		}
-		if i >= o.Limit && (d.NextAt.IsZero() || !d.NextAt.Equal(b.Deliveries[o.Limit-1].NextAt)) {
+		if i >= o.Limit && (d.Mark == 0 || d.Mark != b.Deliveries[o.Limit-1].Mark) {
 			t.Fatalf("%+v: %d taken, though the last is of another request", o, len(b.Deliveries))
 		}
-		if i > 0 && d.Status == event.StatusRetrying && d.NextAt.Before(b.Deliveries[i-1].NextAt) {
+		if i > 0 && d.Mark > 0 && d.Mark < b.Deliveries[i-1].Mark {
 			t.Fatalf("%+v: not by due time", o)
 		}
 	}
@@ -192,7 +192,7 @@ func checkLoose(t *testing.T, free []*Delivery, b Batch, o TakeOptions) {
 	}
 	for _, f := range free {
 		for i := range b.Deliveries {
-			if d := &b.Deliveries[i]; !got[f.ID] && !d.NextAt.IsZero() && d.NextAt.Equal(f.NextAt) {
+			if d := &b.Deliveries[i]; !got[f.ID] && d.Mark > 0 && d.Mark == f.Mark {
 				t.Fatalf("%+v: %s and %s were parted", o, d.ID, f.ID)
 			}
 		}
@@ -206,8 +206,8 @@ func (k *taker) checkRun(t *testing.T, lane, free []*Delivery, b Batch, o TakeOp
 	if len(free) > 0 {
 		first := lane[0]
 		for _, d := range lane {
-			same := d.Status == first.Status && d.NextAt.Equal(first.NextAt)
-			if !same || len(want) >= o.Limit && first.NextAt.IsZero() || o.FreshOnly && d.Attempt > d.Base {
+			same := d.Status == first.Status && d.Mark == first.Mark
+			if !same || len(want) >= o.Limit && first.Mark == 0 || o.FreshOnly && d.Attempt > d.Base {
 				break
 			}
 			want = append(want, d.ID)

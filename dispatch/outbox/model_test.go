@@ -63,8 +63,10 @@ func (g *stream) command() Command {
 	switch n := g.r.IntN(40); {
 	case n < 14 && len(g.ref.deliveries) < 80:
 		return g.accept()
-	case n < 32:
+	case n < 29:
 		return g.settle()
+	case n < 32:
+		return g.bundles()
 	case n < 37:
 		return g.replay()
 	default:
@@ -175,6 +177,40 @@ func (g *stream) settle() *Settle {
 			s.Failure = event.Failure{Outcome: "refused", StatusCode: g.r.IntN(600), Error: "no"}
 		}
 		c.Settlements = append(c.Settlements, s)
+	}
+	return c
+}
+
+// bundles makes bundles of deliveries that were taken together or might have
+// been, some of them out of date, and settlements beside.
+func (g *stream) bundles() *Settle {
+	c := &Settle{At: g.at()}
+	if g.r.IntN(2) == 0 {
+		c = g.settle()
+	}
+	for range 1 + g.r.IntN(2) {
+		b := Bundle{Partition: g.r.IntN(3), Epoch: uint64(g.r.IntN(4)), WebhookID: fmt.Sprint("b", g.r.IntN(9))}
+		for range 1 + g.r.IntN(4) {
+			m := Member{DeliveryID: "unknown"}
+			if len(g.ids) > 0 {
+				m.DeliveryID = g.ids[g.r.IntN(len(g.ids))]
+			}
+			d := g.ref.deliveries[m.DeliveryID]
+			if d != nil {
+				m.Mark = d.Mark
+			}
+			if n := g.r.IntN(12); n == 0 {
+				m.Mark++
+			} else if d != nil && n < 10 && len(b.Members) == 0 {
+				b.Partition, b.Epoch = d.Partition, g.ref.claims[d.Partition].Epoch
+			} else if d == nil || d.Status.Final() || d.Partition != b.Partition {
+				continue
+			}
+			b.Members = append(b.Members, m)
+		}
+		if len(b.Members) > 0 {
+			c.Bundles = append(c.Bundles, b)
+		}
 	}
 	return c
 }
@@ -330,9 +366,17 @@ func checkAnswer(t *testing.T, ref *reference, cmd Command, answer any) {
 		want, got = ref.settle(c), vs
 	case *Claim:
 		err, refused := answer.(*model.Error)
-		want, got = ref.claim(c), !refused
+		before, ok := ref.claim(c)
+		want, got = ok, !refused
 		if refused && err.Code != model.CodeConflict {
 			t.Fatalf("claim refused with code %s", err.Code)
+		}
+		if !refused && ok {
+			had, err := DecodeClaimed(answer.([]byte))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, got = before, had
 		}
 	case *Retain:
 		_, refused := answer.(*model.Error)

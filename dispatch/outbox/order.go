@@ -19,7 +19,7 @@ type lane struct {
 	all    ageList[*row]
 	fifo   []*row // never handed out, from head on
 	head   int
-	retry  [2]retryHeap              // due again: not tried in their series (given back, replayed), tried
+	retry  [2]retryHeap              // due again: not tried in their series (given back, bundled, replayed), tried
 	chains map[uint16]*ageList[*row] // OrderKey: by slot, in acceptance order
 	out    int                       // rows with the flag taken
 	parked parkQueue
@@ -73,7 +73,7 @@ func (h *retryHeap) Pop() any {
 // due reports whether the first entry is due.
 func (h *retryHeap) due(now int64) bool { return len(*h) > 0 && (*h)[0].at <= now }
 
-func inFifo(r *row) bool { return r.status == pendingNo && r.flags&(gone|taken) == 0 }
+func inFifo(r *row) bool { return r.unmarked() && r.flags&(gone|taken) == 0 }
 
 func (e retryEntry) stale(tried int) bool {
 	return e.row.stale() || e.row.flags&taken != 0 || e.row.nextAt != e.at || e.row.tried() != tried
@@ -165,7 +165,7 @@ func (st *state) offer(r *row, first bool) {
 		}
 	case !l.leads(r):
 		return
-	case first && r.status == pendingNo:
+	case first && r.unmarked():
 		l.fifo = append(l.fifo, r)
 	default:
 		heap.Push(&l.retry[r.tried()], retryEntry{r.nextAt, r})
@@ -202,7 +202,7 @@ func (st *state) organise(l *lane, o Order) {
 		}
 		switch {
 		case r.flags&taken != 0 || !l.leads(r):
-		case r.status == pendingNo:
+		case r.unmarked():
 			l.fifo = append(l.fifo, r)
 		default:
 			l.retry[r.tried()] = append(l.retry[r.tried()], retryEntry{r.nextAt, r})

@@ -169,7 +169,7 @@ func (st *state) parkLane(l *lane) {
 // parkable: memory has nothing of the row that the table or the file would not
 // have. Rows with an ordering key stay, for their chains are made of rows.
 func (st *state) parkable(r *row) bool {
-	return r.flags == onDisk && r.hot == nil && r.status == pendingNo && r.attempt == 0 && r.slot == 0 &&
+	return r.flags == onDisk && r.hot == nil && r.unmarked() && r.attempt == 0 && r.slot == 0 &&
 		st.rows[half(r.id)] == r && r.seq > r.lane.parked.last // what was parked before may have come back, and is older
 }
 

@@ -151,7 +151,7 @@ func (x *sight) complete(tx *bolt.Tx) (Delivery, bool, error) {
 		}
 		id, target = d.id, d.target
 	}
-	if !x.traceKnown && x.p.status != pendingNo {
+	if !x.traceKnown && (x.p.status != pendingNo || x.p.nextAt != 0) {
 		if v := tx.Bucket(bucketProgress).Get(seqKey(x.seq)); v != nil {
 			p, err := decodeProgress(v)
 			if err != nil {

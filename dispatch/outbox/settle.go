@@ -9,7 +9,7 @@ import (
 
 func (st *state) settle(c *Settle) []Verdict {
 	now := st.clock(c.At)
-	vs := make([]Verdict, len(c.Settlements))
+	vs := make([]Verdict, len(c.Settlements), len(c.Settlements)+len(c.Bundles))
 	died := "" // webhook id of the dead letter before
 	for i := range c.Settlements {
 		s := &c.Settlements[i]
@@ -17,6 +17,9 @@ func (st *state) settle(c *Settle) []Verdict {
 		if vs[i] == Settled && s.Status == event.StatusDead {
 			died = s.WebhookID
 		}
+	}
+	for i := range c.Bundles {
+		vs = append(vs, st.bundle(&c.Bundles[i]))
 	}
 	return vs
 }

@@ -49,7 +49,7 @@ const (
 // settle it is in hot, which is dropped once it is on disk and memory is short.
 type row struct {
 	seq     uint64
-	nextAt  int64 // Unix ns; 0: at once. Of a dead letter its DeadAt
+	nextAt  int64 // see mark; 0: at once. Of a dead letter its DeadAt
 	id      key
 	ev      *eventRow
 	lane    *lane
@@ -66,6 +66,12 @@ type row struct {
 func (r *row) stale() bool { return r.flags&gone != 0 || r.status > retryingNo }
 
 func (r *row) forgotten() bool { return r.flags&gone != 0 }
+
+// unmarked reports whether the row was in no request that is on record. Those
+// that were have a mark in nextAt, and members of one request the same: the Unix
+// ns at which it is due again or, of what was bundled and never tried, a sequence
+// number, which as an instant is over for long.
+func (r *row) unmarked() bool { return r.status == pendingNo && r.nextAt == 0 }
 
 // tried is 1 for a row that was tried in its series, else 0.
 func (r *row) tried() int {

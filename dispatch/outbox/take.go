@@ -23,13 +23,14 @@ type Batch struct {
 // Take hands out deliveries of a lane that are due and whose turn it is in
 // o.Order: those whose retry is due first, by due time, then those never handed
 // out, in the order in which their turn came. It takes about o.Limit deliveries
-// and o.MaxBytes of payload, at least one; retries that are due at the same
-// instant were one request and are never parted. What was taken is not handed
+// and o.MaxBytes of payload, at least one; those with the same mark belong to one
+// request and are never parted: retries that are due at the same instant, and
+// what was bundled, which comes first. What was taken is not handed
 // out again before a settlement postpones it or Release or Unwatch gives it
 // back.
 //
 // In OrderStrict it is a run from the front of the lane: rows never tried, or
-// the retries of one instant.
+// those of one mark.
 //
 // The first Take in another order than the one before looks at the whole lane.
 func (s *Store) Take(k LaneKey, now time.Time, o TakeOptions) (Batch, error) {

@@ -73,9 +73,14 @@ type Delivery struct {
 	Status  event.Status
 	Attempt int       // attempts settled so far
 	NextAt  time.Time // when it is due; zero: at once
-	// WebhookID is the id of the batch it was last sent in; a retry sends the
-	// same batch under the same id. Empty: never sent.
+	// WebhookID is the id of the request that it belongs to: the one it was last
+	// sent in or, before that, the one a Bundle put it into. It is sent with the
+	// same members under the same id. Empty: it was in no request that is on
+	// record.
 	WebhookID string
+	// Mark changes with the request that an owed delivery belongs to; the members
+	// of one have the same. 0: it was in none that is on record. A Bundle names it.
+	Mark uint64
 	// Base is the Attempt at which the current series began: 0, or what it was
 	// when the dead letter was replayed. Policies count from it.
 	Base int
@@ -123,33 +128,58 @@ type Settlement struct {
 // MaxFailureError is how much of a failure's text a dead letter keeps, in bytes.
 const MaxFailureError = 256
 
-// Settle is the command that records the outcomes of attempts.
+// Settle is the command that records the outcomes of attempts, and what the
+// next requests carry. Its answer is one verdict for each settlement, then one
+// for each bundle.
 type Settle struct {
 	At          time.Time // the proposer's clock; Apply forces it monotonic
 	Settlements []Settlement
+	Bundles     []Bundle // applied after the settlements
+}
+
+// Bundle says, before a request goes out, which deliveries it carries under
+// which webhook-id. Take hands them out together from then on, so that whoever
+// owns the partition sends the same request. It is applied whole or not at all
+// and uses up no attempt.
+type Bundle struct {
+	Partition int
+	Epoch     uint64 // of the owner that sends; Apply refuses old ones
+	WebhookID string // not empty
+	Members   []Member
+}
+
+// Member is a delivery of a Bundle.
+type Member struct {
+	DeliveryID string
+	// Mark is the delivery's as Take gave it. If it has changed since, the bundle
+	// is refused: the delivery belongs to another request by now.
+	Mark uint64
 }
 
 // Claim is the command by which the owner of a partition, as the partition
 // table names it, raises the partition's epoch and so fences the owner before.
+// Its answer is the epoch that there was; 0: nobody had claimed the partition.
 type Claim struct {
 	Partition int
 	Owner     string
 	Epoch     uint64
 }
 
-// Verdict is Apply's answer for one settlement, or one id of a Revive.
+// Verdict is Apply's answer for one settlement, one bundle, or one id of a
+// Revive.
 type Verdict uint8
 
 // The verdicts. Of a Revive, Superseded says that the delivery is not a dead
-// letter of the account.
+// letter of the account; of a Bundle, that a member is resolved or belongs to
+// another request, also when the same bundle was applied before.
 const (
-	// Settled: the state of the delivery is now what the settlement says.
+	// Settled: the state is now what the settlement or the bundle says.
 	Settled Verdict = iota
 	// Superseded: the delivery is unknown, resolved already, or has a later
 	// attempt on record. Nothing changed and nothing is left to do.
 	Superseded
-	// Fenced: the settlement does not carry the partition's epoch. Nothing
-	// changed; the owner of now will send the delivery again.
+	// Fenced: it does not carry the partition's epoch. Nothing changed; the owner
+	// of now will send the delivery, perhaps again.
 	Fenced
 	// Exhausted: the dead letter was replayed too often, see MaxReplayAttempt.
 	// Nothing changed.

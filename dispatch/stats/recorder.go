@@ -63,6 +63,7 @@ type slot struct {
 	minute                            int64 // since the Unix epoch
 	outcomes                          [len(classes)]uint32
 	delivered, retried, dead, dropped uint32
+	accepted                          uint32 // of ofAccount
 	took                              [buckets]uint32
 }
 
@@ -183,7 +184,7 @@ func (r *Recorder) Snapshot(account string, window time.Duration) Counts {
 	r.mu.Lock()
 	var pairs []*pair
 	for key, e := range r.pairs {
-		if key.account == account {
+		if key.account == account && key.profile != ofAccount {
 			pairs = append(pairs, e.Value.(*pair))
 		}
 	}

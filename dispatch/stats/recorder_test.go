@@ -276,3 +276,54 @@ func BenchmarkRecorder_Attempt(b *testing.B) {
 		})
 	}
 }
+
+// The series has a point for every minute of the window, with what was done in
+// it; what several nodes counted adds up.
+func TestRecorder_series(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // the time begins at a full minute
+		a, b := New(Options{}), New(Options{})
+		start := time.Now().UTC()
+		a.Accepted("acme", 5)
+		a.Accepted("acme", 0)
+		a.Accepted("other", 7)
+		a.Attempt("acme", "p", string(webhook.ClassOK), 100*time.Millisecond)
+		time.Sleep(2 * time.Minute)
+		a.Attempt("acme", "q", string(webhook.ClassTemporary), 100*time.Millisecond)
+		a.Deliveries("acme", "q", event.StatusRetrying, 2)
+		b.Accepted("acme", 1)
+		b.Attempt("acme", "p", string(webhook.ClassOK), 100*time.Millisecond)
+		b.Deliveries("acme", "p", event.StatusDelivered, 3)
+		b.Deliveries("acme", "p", event.StatusDead, 1)
+		time.Sleep(time.Second)
+
+		took := &event.Quantile{P50: 104.5, P90: 104.5, P99: 104.5}
+		at := func(n int) time.Time { return start.Add(time.Duration(n) * time.Minute) }
+		series := func(profile string) []event.SeriesPoint {
+			m := a.Series("acme", profile, 3*time.Minute)
+			m.Merge(b.Series("acme", profile, 3*time.Minute))
+			now := time.Now()
+			s := m.Series(now.Add(-3*time.Minute), now)
+			if s.StepSeconds != 60 || !s.From.Equal(at(-1)) {
+				t.Errorf("from %s by %d s", s.From, s.StepSeconds)
+			}
+			return s.Points
+		}
+		want := []event.SeriesPoint{
+			{At: at(-1)},
+			{At: at(0), Accepted: 5, Attempts: 1, LatencyMs: took},
+			{At: at(1)},
+			{At: at(2), Accepted: 1, Attempts: 2, Failed: 1, Delivered: 3, Retried: 2, Dead: 1, LatencyMs: took},
+		}
+		if d := cmp.Diff(want, series("")); d != "" {
+			t.Errorf("all (-want +got):\n%s", d)
+		}
+		want[1].Accepted, want[3] = 0, event.SeriesPoint{At: at(2), Attempts: 1, Delivered: 3, Dead: 1, LatencyMs: took}
+		if d := cmp.Diff(want, series("p")); d != "" {
+			t.Errorf("p (-want +got):\n%s", d)
+		}
+		if n := len(figures(a, "acme", time.Minute).Profiles); n != 1 {
+			t.Errorf("%d profiles have figures, want q alone", n)
+		}
+	})
+}

@@ -301,6 +301,22 @@ type AuditRecord struct {
 	RequestID string    `json:"requestId,omitempty"`
 	Action    string    `json:"action"` // "profile.update", …
 	Object    string    `json:"object"` // id of what was touched
+	// Changes are the members that the command changed; ChangesCut: and more.
+	Changes    []AuditChange `json:"changes,omitempty"`
+	ChangesCut bool          `json:"changesCut,omitempty"`
+}
+
+// AuditMask stands for a secret in an AuditChange: that it is there, or that it
+// was changed.
+const AuditMask = "••••••"
+
+// AuditChange is one member of one object that a command changed. Long values
+// are cut. An empty value: the member was not there.
+type AuditChange struct {
+	Object string `json:"object"` // its kind and id, such as "profile orders"
+	Member string `json:"member"`
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
 }
 
 // Actor is who asks for a change; it is stamped into every command.

@@ -291,6 +291,16 @@ func TestNode_matchTestAndStats(t *testing.T) {
 			}](t, c.must(n, http.MethodGet, "/events/1/stats", nil))
 			return s.Total.Delivered == 9 && s.Total.Backlog == 0 && len(s.Profiles) == 1
 		})
+		s := decode[struct {
+			Points []struct{ Accepted, Delivered int }
+		}](t, c.must(n, http.MethodGet, "/events/1/stats/series", nil))
+		accepted, delivered := 0, 0
+		for _, p := range s.Points {
+			accepted, delivered = accepted+p.Accepted, delivered+p.Delivered
+		}
+		if accepted != 9 || delivered != 9 {
+			t.Errorf("the series has %d events and %d deliveries, want 9 and 9", accepted, delivered)
+		}
 	}
 }
 

@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	// methodTail and methodStats ask a node for its part of the live tail and
-	// of the figures.
-	methodTail  = "events.tail"
-	methodStats = "events.stats"
+	// methodTail, methodStats and methodSeries ask a node for its part of the
+	// live tail, of the figures, and of those by the minute.
+	methodTail   = "events.tail"
+	methodStats  = "events.stats"
+	methodSeries = "events.series"
 
 	// tailWait is how long a node waits for something to tell, and tailMax how
 	// many entries it tells at once.
@@ -118,6 +119,30 @@ func (w *watcher) Stats(ctx context.Context, account string, window time.Duratio
 	}
 	addBacklog(&st, lanes)
 	return st, nil
+}
+
+type seriesQuery struct {
+	statsQuery
+	Profile string `json:"profile,omitempty"`
+}
+
+// Series gathers the figures by the minute from all nodes. A node of a version
+// that does not know the question counts as one that is away.
+func (w *watcher) Series(ctx context.Context, account, profileID string, window time.Duration) (event.Series, error) {
+	minutes := w.stats.Series(account, profileID, window)
+	ctx, cancel := context.WithTimeout(ctx, gatherTimeout)
+	defer cancel()
+	q := seriesQuery{statsQuery{account, window}, profileID}
+	away := gather(ctx, w.caller, w.peers(), methodSeries, q, func(m stats.Minutes) { minutes.Merge(m) })
+	to := w.now().UTC()
+	s := minutes.Series(to.Add(-window), to)
+	s.Unreachable = away
+	return s, nil
+}
+
+// serveSeries answers methodSeries.
+func (w *watcher) serveSeries(_ context.Context, q seriesQuery) (stats.Minutes, error) {
+	return w.stats.Series(q.Account, q.Profile, q.Window), nil
 }
 
 // addBacklog puts what is owed beside what was done.
