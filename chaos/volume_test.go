@@ -282,7 +282,7 @@ func TestChaosExactlyOnce(t *testing.T) {
 // killedRate is the pace under kills, in events per second: one that the
 // machine keeps up with, so that what is in flight when a node dies is what the
 // rate makes, and not all that a window of 20 batches of 100 holds.
-const killedRate = 2500
+const killedRate = 5000
 
 // TestChaosVolumeUnderKills sends as many while a node, in turn, is killed
 // every twenty seconds: every event arrives, and what arrives again does so
