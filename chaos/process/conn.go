@@ -98,6 +98,7 @@ func (c *conn) open(addr string) (net.Conn, bool) {
 	d := net.Dialer{Timeout: dialTimeout}
 	far, err := d.DialContext(c.ctx, "tcp", addr)
 	if err != nil {
+		c.passes(c.back, false) // that it failed is no news behind a cut
 		return nil, false
 	}
 	c.mu.Lock()
