@@ -15,9 +15,9 @@ RACEFLAGS = -race -gcflags=github.com/hashicorp/raft=-race=false
 TOOLS     = $(CURDIR)/.tools
 GENERATED = docs/configuration.md
 
-.PHONY: help build run cluster test interop race sim chaos mutants figures fuzz bench cover lint generate
+.PHONY: help build run cluster test interop browser screenshots race sim chaos mutants figures fuzz bench cover lint generate
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' Makefile
 build: ## build bin/belfry
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/belfry ./cmd/belfry
 run: build ## one node with a webhook, sample events, and lines to copy (PORT=8600)
@@ -30,8 +30,13 @@ test: ## vet and the whole test suite, then the race detector over the core (abo
 	go test -shuffle=on -timeout 10m ./...
 	go test $(RACEFLAGS) -short -timeout 10m $(RACE)
 	$(MAKE) interop
+	$(MAKE) browser
 interop: ## webhooks against a real nginx, OpenSSL and OAuth server, installed under .tools (part of test)
 	go test -tags interop -run Interop -count=1 -timeout 10m ./dispatch/webhook
+browser: ## the console in a headless Chromium, installed from Debian when missing (part of test)
+	go test -tags browser -run Browser -count=1 -timeout 25m ./api/console
+screenshots: ## pictures of the console's screens, light and dark, in docs/screenshots
+	BELFRY_SCREENSHOTS=$(CURDIR)/docs/screenshots go test -tags browser -run Browser_screenshots -count=1 -timeout 15m ./api/console
 race: ## the whole test suite under the race detector
 	go test $(RACEFLAGS) -shuffle=on -timeout 30m ./...
 sim: ## clusters in virtual time: SEEDS=20 further seeds, or as many as SIM_HOURS=N hours of virtual time take

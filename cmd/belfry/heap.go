@@ -26,7 +26,7 @@ func gcPercent(live uint64) int {
 	if live == 0 {
 		return maxGCPercent
 	}
-	return int(max(minGCPercent, min(maxGCPercent, 100*heapHeadroom/live))) //nolint:gosec // bounded
+	return int(max(minGCPercent, min(maxGCPercent, 100*heapHeadroom/live)))
 }
 
 // paceHeap keeps the garbage within heapHeadroom until ctx ends. It does

@@ -180,7 +180,7 @@ func (st *state) park(r *row) {
 	back := r.seq - ev.seq
 	alone := ev.refs == 1 && ev.receipt == nil && ev.hot == nil && ev.flags == onDisk && back <= 255
 	if alone {
-		p.back = uint8(back)
+		p.back = uint8(back) //nolint:gosec // at most 255
 		st.account(r.lane.key.Account).setEvent(ev.seq, nil)
 	}
 	st.dropRow(r)

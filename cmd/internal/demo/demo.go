@@ -377,8 +377,8 @@ func (d *show) outro(ctx context.Context) {
 	base := "http://" + d.nodes[0].api
 	d.out.printf("API            %s", base)
 	d.out.printf("documentation  %s/docs", base)
-	if _, err := d.nodes[0].rest.Raw(ctx, http.MethodGet, "/console/", "", nil); err == nil {
-		d.out.printf("console        %s/console/", base)
+	if _, err := d.nodes[0].rest.Raw(ctx, http.MethodGet, "/console/sign-in", "", nil); err == nil {
+		d.out.printf("console        %s/console/  (sign in with the API key)", base)
 	}
 	d.out.printf("API key        %s  (also in %s)", d.key, filepath.Join(d.o.DataDir, keyFile))
 	if len(d.nodes) > 1 {

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"example.com/belfry/api"
+	"example.com/belfry/api/console"
 	"example.com/belfry/cluster"
 	"example.com/belfry/cluster/transport"
 	"example.com/belfry/dispatch"
@@ -167,7 +169,7 @@ func (n *Node) openDelivery() (err error) {
 
 	group := n.cluster.Group(groupEvents)
 	if n.publisher, err = dispatch.NewPublisher(dispatch.PublisherOptions{
-		NodeID: n.cfg.NodeID, Index: n.index, Proposer: group, Outbox: n.outbox, IdempotencyWindow: n.cfg.IdempotencyWindow,
+		NodeID: n.cfg.NodeID, Index: n.index, Proposer: group, Outbox: n.outbox, IdempotencyWindow: n.cfg.IdempotencyWindow, Accepted: n.stats.Accepted,
 		Staleness: n.cluster.StateAge, Tail: n.tail,
 		Admission: dispatch.Admission{
 			AccountRate: n.cfg.AccountEventRate, MaxAccountBacklog: n.cfg.MaxAccountBacklog, MaxBacklog: n.cfg.MaxBacklog,
@@ -281,6 +283,7 @@ func (n *Node) serveHTTP() error {
 	}
 	n.cluster.Handle(methodTail, answers(watch.serveTail))
 	n.cluster.Handle(methodStats, answers(watch.serveStats))
+	n.cluster.Handle(methodSeries, answers(watch.serveSeries))
 	srv, err := api.New(api.Options{
 		Reader: n.store, Writer: n.writer, Opener: n.sealer, Cluster: n.members, Events: plane, Archive: records, Watcher: watch,
 		Tester: tester{n.store, n.sealer, n.sender}, URLs: n.guard,
@@ -294,7 +297,12 @@ func (n *Node) serveHTTP() error {
 	}
 	n.api = srv
 	n.serveAdmin()
+	pages, err := console.New(console.Options{API: srv, Logger: n.log, Version: n.version})
+	if err != nil {
+		return err
+	}
 	server := srv.HTTPServer(n.apiAddr)
+	server.Handler = withConsole(srv, pages)
 	n.serve("API", server, func() error {
 		if n.cfg.APITLSCert != "" {
 			return server.ServeTLS(n.apiListener, n.cfg.APITLSCert, n.cfg.APITLSKey)
@@ -306,6 +314,17 @@ func (n *Node) serveHTTP() error {
 		return nil
 	})
 	return nil
+}
+
+// withConsole gives the console its part of the API's address.
+func withConsole(srv, pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; p == console.Prefix || strings.HasPrefix(p, console.Prefix+"/") {
+			pages.ServeHTTP(w, r)
+			return
+		}
+		srv.ServeHTTP(w, r)
+	})
 }
 
 // serveAdmin starts the address of profiles and metrics.

@@ -1,0 +1,282 @@
+package console
+
+import (
+	"cmp"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/belfry/api/client"
+	"example.com/belfry/dispatch/event"
+	"example.com/belfry/fsm/model"
+)
+
+// attemptView is one attempt: what was sent and what came back.
+type attemptView struct {
+	EventID  string
+	Delivery event.Delivery
+	Name     string
+	Report   attemptReport
+	Request  wireRequest
+	// Prev and Next are the attempts beside it; empty: none.
+	Prev, Next string
+	// Replay is where the dead letter of the delivery is sent again; empty: it
+	// is none.
+	Replay string
+	Check  signatureView
+}
+
+// attemptReport is how an attempt went, as the parts of templates show it.
+type attemptReport struct {
+	event.Attempt
+	Words, Tone string
+	// Meaning explains the error class.
+	Meaning string
+	Phases  []phase
+}
+
+// phase is a part of an attempt's time. X and W are its place and width in
+// thousandths of the whole.
+type phase struct {
+	Name, Class string
+	Ms          float64
+	X, W        float64
+}
+
+func reportOf(a event.Attempt) attemptReport {
+	r := attemptReport{Attempt: a, Meaning: errorMeanings[a.ErrorClass], Phases: phasesOf(&a)}
+	r.Words, r.Tone = outcome(a.Outcome)
+	r.Error = sentence(a.Error)
+	return r
+}
+
+// phasesOf splits the time of an attempt in the order in which it passed; nil
+// when nothing was sent.
+func phasesOf(a *event.Attempt) []phase {
+	if a.Timing == nil {
+		return nil
+	}
+	t := a.Timing
+	known := t.DNSMs + t.ConnectMs + t.TLSMs + t.FirstByteMs
+	total := max(float64(a.DurationMs), known, 0.001)
+	out := []phase{
+		{Name: "Name (DNS)", Class: "dns", Ms: t.DNSMs},
+		{Name: "Connection (TCP)", Class: "tcp", Ms: t.ConnectMs},
+		{Name: "Handshake (TLS)", Class: "tls", Ms: t.TLSMs},
+		{Name: "First byte", Class: "first", Ms: t.FirstByteMs},
+		{Name: "Everything else", Class: "rest", Ms: max(0, total-known)},
+	}
+	if t.Reused {
+		out = out[3:]
+	}
+	x := 0.0
+	for i := range out {
+		out[i].X, out[i].W = x, out[i].Ms/total*1000
+		x += out[i].W
+	}
+	return out
+}
+
+func showAttempt(v *visit) (*answer, error) {
+	id, delivery := v.param("id"), v.param("delivery")
+	rec, err := v.api.Event(v.ctx(), id)
+	if err != nil {
+		return nil, err
+	}
+	d, i, err := findAttempt(&rec, delivery, v.param("attempt"))
+	if err != nil {
+		return nil, err
+	}
+	a := d.Attempts[i]
+	view := attemptView{EventID: id, Delivery: *d, Name: destinationOf(d.ProfileID), Report: reportOf(a)}
+	if i > 0 {
+		view.Prev = attemptAddress(id, delivery, d.Attempts[i-1].Attempt)
+	}
+	if i+1 < len(d.Attempts) {
+		view.Next = attemptAddress(id, delivery, d.Attempts[i+1].Attempt)
+	}
+	if d.Status == event.StatusDead {
+		view.Replay = at("/dead-letters/{}/replay", delivery)
+	}
+	view.Request = v.rebuild(&rec.Event, d, &a)
+	view.Check = signatureView{Body: view.Request.Body, ID: a.WebhookID, Timestamp: strconv.FormatInt(a.At.Unix(), 10)}
+	return v.show(view).titled("Attempt %d", a.Attempt).under("Events", at("/events")).under(id, at("/events/{}", id)), nil
+}
+
+// wireRequest is a request as it was sent, as far as that can be said: nodes
+// keep no copies, and secrets are not in it.
+type wireRequest struct {
+	URL     string
+	Headers []headerLine
+	Body    string
+	// Notes say what may differ from what was sent.
+	Notes []string
+	Curl  string
+}
+
+// headerLine is one header. Shell stands for a masked value in a line for the
+// shell; empty: Value is no secret.
+type headerLine struct{ Name, Value, Shell string }
+
+// masked stands for a secret.
+const masked = "••••••••"
+
+// batchPrefix begins the webhook-id of a request with several deliveries.
+const batchPrefix = "bat_"
+
+// rebuild says what an attempt sent, from the event and from the profile as it
+// is now.
+func (v *visit) rebuild(e *event.Event, d *event.Delivery, a *event.Attempt) wireRequest {
+	w := wireRequest{URL: d.URL, Body: string(e.Payload)}
+	p := v.profileOf(d.ProfileID)
+	contentType := event.ContentTypeJSON
+	if p != nil && p.Webhook != nil && p.Webhook.ContentType != "" {
+		contentType = p.Webhook.ContentType
+	}
+	if d.ProfileID == "" && e.Webhook != nil && e.Webhook.ContentType != "" {
+		contentType = e.Webhook.ContentType
+	}
+	if strings.HasPrefix(contentType, event.ContentTypeXML) {
+		w.Notes = append(w.Notes, "The profile asks for XML. It is shown as JSON here; signatures are over the bytes that were sent.")
+	}
+	if model.Batches(e.Channel, e.Name) {
+		w.Body = `{"results":[` + w.Body + `]}`
+	}
+	w.add("Content-Type", contentType)
+	w.add("Webhook-Id", cmp.Or(a.WebhookID, d.DeliveryID))
+	w.add("Webhook-Timestamp", strconv.FormatInt(a.At.Unix(), 10))
+	w.add("Belfry-Channel", e.Channel)
+	w.add("Belfry-Event", e.Name)
+	if strings.HasPrefix(a.WebhookID, batchPrefix) {
+		w.Notes = append(w.Notes, "This request carried several events. Only this one is shown.")
+	} else {
+		w.add("Belfry-Event-Id", e.ID)
+	}
+	w.add("Belfry-Attempt", strconv.Itoa(a.Attempt))
+	if e.Format != "" {
+		w.add("Belfry-Format", e.Format)
+	}
+	switch {
+	case p != nil:
+		w.addProfile(p)
+	case d.ProfileID != "":
+		w.Notes = append(w.Notes, "The profile cannot be read any more, so its headers and its authentication are not shown.")
+	}
+	w.Curl = w.curl()
+	return w
+}
+
+// profileOf is the profile of a delivery with its setting; nil if it cannot be
+// had.
+func (v *visit) profileOf(id string) *client.Profile {
+	if id == "" || !v.can(model.ScopeSubscriptionsRead) {
+		return nil
+	}
+	p, err := v.api.Profile(v.ctx(), id, client.Read{})
+	if err != nil {
+		return nil
+	}
+	if s := p.Security; s != nil && s.Type == "" && s.AuthID != "" {
+		if full, err := v.api.Security(v.ctx(), s.AuthID, client.Read{}); err == nil {
+			p.Security = &full
+		}
+	}
+	return &p
+}
+
+func (w *wireRequest) add(name, value string) {
+	w.Headers = append(w.Headers, headerLine{Name: name, Value: value})
+}
+
+func (w *wireRequest) secret(name, shown, shell string) {
+	w.Headers = append(w.Headers, headerLine{Name: name, Value: shown, Shell: shell})
+}
+
+// secretName matches headers whose values are not shown.
+var secretName = regexp.MustCompile(`(?i)auth|key|token|secret|cookie|password|signature`)
+
+// addProfile adds what the profile and its security setting send.
+func (w *wireRequest) addProfile(p *client.Profile) {
+	for _, name := range slices.Sorted(maps.Keys(p.Headers)) {
+		if secretName.MatchString(name) {
+			w.secret(name, masked, shellName(name))
+		} else {
+			w.add(name, p.Headers[name])
+		}
+	}
+	if p.Security == nil {
+		return
+	}
+	c := p.Security.Credentials
+	if c == nil {
+		c = &client.Credentials{}
+	}
+	switch p.Security.Type {
+	case "BASIC":
+		w.secret("Authorization", "Basic "+masked, `Basic $(printf %s "$WEBHOOK_USER:$WEBHOOK_PASSWORD" | base64)`)
+	case "OAUTH":
+		w.secret("Authorization", "Bearer "+masked, "Bearer $WEBHOOK_TOKEN")
+	case "CUSTOM":
+		for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+			w.secret(name, masked, shellName(name))
+		}
+	case "HMAC":
+		w.addHMAC(c)
+	}
+	w.Notes = append(w.Notes, "Secrets are masked. The authentication is that of the setting as it is now.")
+}
+
+// hmacNames are the names of the HMAC algorithms in the header and in openssl.
+var hmacNames = map[string]string{
+	"HMAC_MD5": "MD5", "HMAC_SHA_1": "SHA1", "HMAC_SHA_224": "SHA224", "HMAC_SHA_256": "SHA256", "HMAC_SHA_384": "SHA384", "HMAC_SHA_512": "SHA512",
+}
+
+func (w *wireRequest) addHMAC(c *client.Credentials) {
+	name := cmp.Or(hmacNames[c.Algorithm], "SHA256")
+	sign := `openssl dgst -` + strings.ToLower(name) + ` -hmac "$WEBHOOK_SECRET"`
+	if c.Encoding == "base64" {
+		sign += " -binary | base64 -w0"
+	} else {
+		sign += " -r | cut -d' ' -f1"
+	}
+	w.secret(cmp.Or(c.HeaderName, "X-Ib-Hmac-Signature"), name+"="+masked, name+`=$(printf %s "$BODY" | `+sign+`)`)
+	w.Headers = append(w.Headers, headerLine{Name: "Webhook-Signature", Value: "v1," + masked, Shell: "-"})
+}
+
+var notShell = regexp.MustCompile(`[^A-Z0-9]+`)
+
+// shellName is the variable that stands for a header's secret.
+func shellName(header string) string {
+	return "$WEBHOOK_" + strings.Trim(notShell.ReplaceAllString(strings.ToUpper(header), "_"), "_")
+}
+
+// curl is the request as a command. Secrets come from variables of the shell.
+func (w *wireRequest) curl() string {
+	var b strings.Builder
+	b.WriteString("BODY=" + quoted(w.Body) + "\ncurl -i " + quoted(w.URL))
+	for _, h := range w.Headers {
+		switch h.Shell {
+		case "":
+			b.WriteString(" \\\n  -H " + quoted(h.Name+": "+h.Value))
+		case "-": // has no place in a command: it is over the time of sending
+		default:
+			b.WriteString(" \\\n  -H " + quoted(h.Name+": ") + `"` + h.Shell + `"`)
+		}
+	}
+	b.WriteString(" \\\n  --data-binary \"$BODY\"")
+	return b.String()
+}
+
+// quoted is a word of the shell that is taken as it is.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// signatureScripts verify signatures in the browser.
+var signatureScripts = []string{"js/signature.js"}
+
+// signatureView is the form that checks a signature. It is never sent: a
+// script does the work, so that the secret stays in the browser.
+type signatureView struct{ Body, ID, Timestamp string }
+
+func showSignature(v *visit) (*answer, error) { return v.show(signatureView{}), nil }

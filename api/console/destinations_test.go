@@ -1,0 +1,67 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+
+	"example.com/belfry/dispatch/event"
+)
+
+func destinationFixtures() []fixture {
+	list := func(name string, n int) func(*fakeAPI) {
+		return func(f *fakeAPI) {
+			st := event.Stats{Total: figures("", 1, 1), Profiles: []event.ProfileStats{}}
+			for i := range n {
+				st.Profiles = append(st.Profiles, figures(fmt.Sprintf("%s%d", name, i), 100+int64(i), 100))
+			}
+			f.set("GET /events/1/stats", st)
+		}
+	}
+	return []fixture{
+		{screen: "/destinations", path: "/destinations", kind: "empty", api: list("", 0), want: []string{"Nothing was sent in this time", "curl"}},
+		{screen: "/destinations", path: "/destinations", kind: "one", api: list("orders", 12), want: []string{"orders0", "100 %", "12 entries"}, not: []string{"100.00 %"}},
+		{screen: "/destinations", path: "/destinations?q=none", kind: "nothing", api: list("orders", 2), want: []string{"No destination has such a name"}},
+		{screen: "/destinations", path: "/destinations?sort=name&page=2", kind: "many", api: list("p", 10_000), want: []string{"51–100 of 10\u202f000"}},
+		{screen: "/destinations", path: "/destinations", kind: "unicode", api: list(textUnicode, 2)},
+		{screen: "/destinations", path: "/destinations", kind: "rtl", api: list(textRTL, 2)},
+		{screen: "/destinations", path: "/destinations", kind: "long", api: list(longText, 2)},
+	}
+}
+
+// What needs attention comes first, whichever way is chosen.
+func TestDestinations_order(t *testing.T) {
+	t.Parallel()
+	rows := []destination{
+		{ProfileStats: event.ProfileStats{ProfileID: "a", Backlog: 1, Delivered: 3, LatencyMs: &event.Quantile{P99: 2}}, Failing: 2},
+		{ProfileStats: event.ProfileStats{ProfileID: "b", Backlog: 3, Delivered: 1}, Failing: 1},
+		{ProfileStats: event.ProfileStats{ProfileID: "c", Backlog: 2, Delivered: 2, LatencyMs: &event.Quantile{P99: 9}}, Failing: 2},
+	}
+	for sort, want := range map[string]string{"failing": "acb", "backlog": "bca", "rate": "acb", "latency": "cab", "name": "abc"} {
+		got := ""
+		for _, d := range slices.SortedFunc(slices.Values(rows), lessOf(sort)) {
+			got += d.ProfileID
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", sort, got, want)
+		}
+	}
+}
+
+// A window that is not offered is the first one.
+func TestDestinations_window(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]string{"": "window=5m0s", "?window=1h": "window=1h0m0s", "?window=99h": "window=5m0s"} {
+		api := newFakeAPI().set("GET /events/1/stats", event.Stats{})
+		if res := get(t, newConsole(t, api), "/destinations"+query); res.Code != http.StatusOK {
+			t.Fatalf("%d\n%s", res.Code, res.Body)
+		}
+		if got := api.seen("GET /events/1/stats"); len(got) != 1 || got[0].Query != want {
+			t.Errorf("%s asks for %+v, want %s", query, got, want)
+		}
+	}
+	if rateTone(nil) != "" {
+		t.Error("no attempts have a tone")
+	}
+}

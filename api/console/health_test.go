@@ -1,0 +1,105 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/belfry/api/client"
+	"example.com/belfry/dispatch/event"
+	"example.com/belfry/fsm/model"
+)
+
+func healthFixtures() []fixture {
+	base := func(id string) func(*fakeAPI) {
+		return func(f *fakeAPI) {
+			f.set("GET /subscriptions/1/profiles/"+id, client.Profile{ProfileID: id, Webhook: &client.Webhook{NotifyURL: "https:" + "//example.com/hook"}, WindowSize: 8, RateLimit: 50, MaxBucketSize: 10, Ordering: "KEY"})
+			f.set("GET /events/1/stats", event.Stats{From: now.Add(-5 * time.Minute), To: now, Total: event.ProfileStats{}, Profiles: []event.ProfileStats{}})
+			f.set("GET /events/1/stats/series", event.Series{StepSeconds: 60})
+			f.set("GET /events/1/events", client.EventList{Events: []client.EventSummary{}})
+			f.set("GET /events/1/dead-letters", client.DeadLetterList{DeadLetters: []client.DeadLetter{}})
+		}
+	}
+	busy := func(id string, n int) func(*fakeAPI) {
+		return func(f *fakeAPI) {
+			base(id)(f)
+			st := event.Stats{From: now.Add(-5 * time.Minute), To: now, Total: figures("", 1000, 940)}
+			for i := range n {
+				st.Profiles = append(st.Profiles, figures(strings.Repeat("x", 1+i%9), 10, 10))
+			}
+			st.Profiles = append(st.Profiles, figures(id, 1000, 940))
+			f.set("GET /events/1/stats", st)
+			var s event.Series
+			s.StepSeconds = 60
+			for i := range 60 {
+				s.Points = append(s.Points, event.SeriesPoint{At: now.Add(time.Duration(i-60) * time.Minute), Attempts: 200, Failed: int64(i % 7), Delivered: int64(150 + i*i%50), LatencyMs: &event.Quantile{P50: 12, P90: 80, P99: float64(300 + i)}})
+			}
+			f.set("GET /events/1/stats/series", s)
+			next := now.Add(40 * time.Second)
+			f.set("GET /events/1/events", client.EventList{Events: []client.EventSummary{{
+				Event:      event.Event{ID: "ev-7", Channel: "SMS", Name: "DELIVERY"},
+				Deliveries: []client.DeliverySummary{{DeliveryID: "d1", ProfileID: id, Status: event.StatusRetrying, Attempts: 3, LastStatusCode: 503, NextAttemptAt: &next}, {DeliveryID: "d2", ProfileID: "other", Status: event.StatusRetrying}},
+			}}})
+			f.set("GET /events/1/dead-letters", client.DeadLetterList{DeadLetters: []client.DeadLetter{{
+				DeliveryID: "d9", ProfileID: id, DeadAt: now.Add(-time.Hour), Attempts: 12, Failure: event.Failure{Outcome: "temporary", StatusCode: 500, Error: "the receiver answered 500 " + id}, Event: event.Event{ID: "ev-1", Channel: "SMS", Name: "DELIVERY"},
+			}}})
+		}
+	}
+	const path = "/profiles/{id}/health"
+	return []fixture{
+		{screen: path, path: "/profiles/orders/health", kind: "one", api: busy("orders", 0), want: []string{
+			"A part of the attempts failed", "94.00 %", "answered 503", "/events/ev-7", "/dead-letters/d9", "the receiver answered 500 orders", "8 requests at a time", "at most 50 /s", "blf-chart",
+		}, not: []string{"d2"}},
+		{screen: path, path: "/profiles/orders/health?window=1h", kind: "empty", api: base("orders"), want: []string{"Nothing was sent, and nothing waits", "No delivery was given up"}},
+		{screen: path, path: "/profiles/orders/health?window=bad", kind: "many", api: busy("orders", 10_000)},
+		{screen: path, path: at("/profiles/{}/health", textUnicode)[len(Prefix):], kind: "unicode", api: busy(textUnicode, 0)},
+		{screen: path, path: at("/profiles/{}/health", textRTL)[len(Prefix):], kind: "rtl", api: busy(textRTL, 0)},
+		{screen: path, path: at("/profiles/{}/health", longText)[len(Prefix):], kind: "long", api: busy(longText, 0)},
+		{screen: path, path: "/profiles/none/health", kind: "missing", status: http.StatusNotFound},
+	}
+}
+
+func TestHealth_state(t *testing.T) {
+	t.Parallel()
+	off := false
+	tests := map[string]struct {
+		profile *client.Profile
+		stats   event.ProfileStats
+		tone    string
+	}{
+		"quiet":       {nil, event.ProfileStats{}, "info"},
+		"held":        {nil, event.ProfileStats{Backlog: 4}, "warn"},
+		"down":        {nil, figures("p", 10, 0), "bad"},
+		"shaky":       {nil, figures("p", 100, 95), "warn"},
+		"one in 1000": {nil, figures("p", 1000, 999), "ok"},
+		"well":        {nil, figures("p", 10, 10), "ok"},
+		"disabled":    {&client.Profile{Enabled: &off}, figures("p", 10, 10), "warn"},
+	}
+	for name, tt := range tests {
+		h := healthView{Profile: tt.profile}
+		if words, tone := h.state(tt.stats); tone != tt.tone || words == "" {
+			t.Errorf("%s: %q in the tone %q, want %q", name, words, tone, tt.tone)
+		}
+	}
+}
+
+// The window of the address is what the API is asked for; the profile is left
+// out for who may not see it.
+func TestHealth_asks(t *testing.T) {
+	t.Parallel()
+	api := newFakeAPI()
+	healthFixtures()[0].api(api)
+	api.caller.Scopes = []model.Scope{model.ScopeEventsRead}
+	res := get(t, newConsole(t, api), "/profiles/orders/health?window=15m")
+	if res.Code != http.StatusOK || strings.Contains(res.Body.String(), "at most 50 /s") {
+		t.Fatalf("%d\n%s", res.Code, res.Body)
+	}
+	calls := api.seen("GET /events/1/stats")
+	if len(calls) == 0 || calls[0].Query != "window=15m0s" {
+		t.Errorf("the figures were asked for by %v", calls)
+	}
+	if n := len(api.seen("GET /subscriptions/1/profiles")); n != 0 {
+		t.Errorf("the profile was read %d times without the scope", n)
+	}
+}

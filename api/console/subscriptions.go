@@ -1,0 +1,315 @@
+package console
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"example.com/belfry/api/client"
+	"example.com/belfry/fsm/model"
+)
+
+func subscriptionScreens() []screen {
+	const read, manage = model.ScopeSubscriptionsRead, model.ScopeSubscriptionsManage
+	const one = "/subscriptions/{channel}/{id}"
+	scripts := []string{"js/setup.js"}
+	return []screen{
+		{
+			path: "/subscriptions", file: "subscriptions.html", title: "Subscriptions", scope: read,
+			nav: &navItem{group: navSubscriptions, label: "Subscriptions", icon: "rules", key: 's', order: 1}, get: listSubscriptions,
+		},
+		{path: "/new-subscription", file: "subscription_form.html", title: "Create a subscription", scope: manage, get: newSubscription, post: createSubscription, scripts: scripts},
+		{path: one, file: "subscription.html", title: "Subscription", scope: read, get: showSubscription},
+		{path: one + "/edit", file: "subscription_form.html", title: "Edit subscription", scope: manage, get: editSubscription, post: changeSubscription, scripts: scripts},
+		{path: one + "/delete", file: "setup_delete.html", title: "Delete", scope: manage, get: askDeleteSubscription, post: deleteSubscription},
+	}
+}
+
+// subscriptionFilters are the parameters of the list, by the API's names.
+var subscriptionFilters = []string{"q", "channel", "event", "applicationId", "entityId", "resource", "profileId"}
+
+// subscriptionsView is the list of subscriptions.
+type subscriptionsView struct {
+	setupList
+	Tabs     []tab
+	Filter   *form
+	Channels []option
+	Events   []option
+	Rows     []subscriptionRow
+}
+
+// subscriptionRow is a subscription as the list shows it.
+type subscriptionRow struct {
+	channelSubscription
+	// Chips are the first of its events, Rest how many more there are.
+	Chips []string
+	Rest  int
+	// Criteria are what it asks of an event, as texts.
+	Criteria []chip
+	RestOf   int
+}
+
+// chip is a criterion in words.
+type chip struct{ Name, Value string }
+
+// chipsMost is how many chips of one kind a row has.
+const chipsMost = 3
+
+func listSubscriptions(v *visit) (*answer, error) {
+	f := v.filters(subscriptionFilters...)
+	view := subscriptionsView{Tabs: setupTabs("/subscriptions"), Filter: f, Channels: []option{{"", "All channels"}}, Events: []option{{"", "All events"}}, setupList: setupList{Most: searchedMost}}
+	channels := channelNames()
+	for _, c := range channels {
+		view.Channels = append(view.Channels, option{c, channelTitle(c)})
+	}
+	if c, known := model.ChannelByName(f.Text("channel")); known {
+		channels = []string{c.Name}
+	}
+	view.Events = append(view.Events, options(eventNames(f.Text("channel"))...)...)
+	found, err := v.findSubscriptions(&view, channels)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range found {
+		view.Rows = append(view.Rows, subscriptionRowOf(s))
+	}
+	return v.show(view), nil
+}
+
+// findSubscriptions has the page of the list that the address asks for. What
+// the API filters it filters; a search, an event or a profile is looked for
+// here.
+func (v *visit) findSubscriptions(view *subscriptionsView, channels []string) ([]channelSubscription, error) {
+	f, r := view.Filter, v.reading()
+	api := client.Filter{ApplicationIDs: oneText(f, "applicationId"), EntityIDs: oneText(f, "entityId"), Resources: oneText(f, "resource")}
+	q, event, profile := f.Text("q"), f.Text("event"), f.Text("profileId")
+	if q == "" && event == "" && profile == "" {
+		read := v.read()
+		found, total, err := r.subscriptionPage(channels, api, read.Page*read.Size, read.Size)
+		if err != nil {
+			return nil, err
+		}
+		var p client.Page[channelSubscription]
+		p.Results, p.Paging.Page, p.Paging.Size, p.Paging.TotalResults, p.Paging.TotalPages = found, read.Page, read.Size, total, (total+read.Size-1)/read.Size
+		view.Pager = pagerOf(p)
+		return found, nil
+	}
+	all, more, err := r.subscriptions(channels, api)
+	if err != nil {
+		return nil, err
+	}
+	view.More = more
+	found, pager := slice(v, slices.DeleteFunc(all, func(s channelSubscription) bool {
+		return profile != "" && s.Profile.ProfileID != profile || event != "" && !wants(s, event) || q != "" && !contains(q, s.SubscriptionID, s.Name, s.Channel, s.Profile.ProfileID)
+	}))
+	view.Pager = pager
+	return found, nil
+}
+
+// oneText is a filter of the API with what was typed, or without anything.
+func oneText(f *form, name string) []string {
+	if s := f.Text(name); s != "" {
+		return []string{s}
+	}
+	return nil
+}
+
+// wants reports whether a subscription names an event. One that names none
+// takes all that its channel has.
+func wants(s channelSubscription, event string) bool {
+	if len(s.Events) == 0 {
+		c, _ := model.ChannelByName(s.Channel)
+		return c.Has(event)
+	}
+	return slices.ContainsFunc(s.Events, func(e client.EventName) bool { return e.Event == event })
+}
+
+// subscriptionPage is a part of the list over several channels, one after
+// another, and how many there are. Of each channel only what is shown is read,
+// and its first page, for how many it has.
+func (r *reading) subscriptionPage(channels []string, f client.Filter, from, size int) (found []channelSubscription, total int, err error) {
+	for _, ch := range channels {
+		first, err := r.v.api.Subscriptions(r.v.ctx(), ch, f, r.part(0, size))
+		if err != nil {
+			return nil, 0, err
+		}
+		n := first.Paging.TotalResults
+		lo, hi := max(0, from-total), min(n, from+size-total)
+		total += n
+		for page := lo / size; page*size < hi; page++ {
+			p := first
+			if page > 0 {
+				if p, err = r.v.api.Subscriptions(r.v.ctx(), ch, f, r.part(page, size)); err != nil {
+					return nil, 0, err
+				}
+			}
+			for i, s := range p.Results {
+				if k := page*size + i; k >= lo && k < hi {
+					found = append(found, channelSubscription{ch, s})
+				}
+			}
+		}
+	}
+	return found, total, nil
+}
+
+func subscriptionRowOf(s channelSubscription) subscriptionRow {
+	row := subscriptionRow{channelSubscription: s}
+	for _, e := range s.Events {
+		row.Chips = append(row.Chips, eventText(e))
+	}
+	row.Chips, row.Rest = cut(row.Chips)
+	for _, c := range s.Criteria {
+		row.Criteria = append(row.Criteria, chip{"", criterionText(c)})
+	}
+	for _, x := range s.Resources {
+		row.Criteria = append(row.Criteria, chip{"from", x})
+	}
+	for _, x := range s.Users {
+		row.Criteria = append(row.Criteria, chip{"user", x})
+	}
+	row.Criteria, row.RestOf = cut(row.Criteria)
+	return row
+}
+
+func cut[T any](all []T) ([]T, int) {
+	n := min(len(all), chipsMost)
+	return all[:n], len(all) - n
+}
+
+func eventText(e client.EventName) string {
+	if e.Format == "" {
+		return e.Event
+	}
+	return e.Event + " (" + e.Format + ")"
+}
+
+// eventsText is a list of events in a few words.
+func eventsText(events []client.EventName) string {
+	switch len(events) {
+	case 0:
+		return "all events"
+	case 1:
+		return eventText(events[0])
+	}
+	return eventText(events[0]) + " and " + number(len(events)-1) + " more"
+}
+
+// criterionText is one tuple in words.
+func criterionText(c client.Criterion) string {
+	var parts []string
+	for _, p := range []chip{{"application", c.ApplicationID}, {"entity", c.EntityID}, {"calls configuration", c.CallsConfigurationID}} {
+		if p.Value != "" {
+			parts = append(parts, p.Name+" "+p.Value)
+		}
+	}
+	if len(parts) == 0 {
+		return "anything"
+	}
+	return strings.Join(parts, " and ")
+}
+
+// subscriptionView is the page of a subscription.
+type subscriptionView struct {
+	channelSubscription
+	EventTexts, Criteria []string
+	// Profile as it is now; ProfileError says why it could not be read.
+	Through client.Profile
+	URL     string
+	On      bool
+	Picture *picture
+	// MatchHref asks what an event that fits would go to.
+	MatchHref string
+	CanMatch  bool
+}
+
+func showSubscription(v *visit) (*answer, error) {
+	r := v.reading()
+	s, p, err := r.subscription()
+	if err != nil {
+		return nil, err
+	}
+	view := subscriptionView{channelSubscription: s, Through: p, URL: urlOf(p), On: enabled(p), CanMatch: v.can(model.ScopeEventsRead), MatchHref: address(at("/match"), sampleOf(s))}
+	for _, e := range s.Events {
+		view.EventTexts = append(view.EventTexts, eventText(e))
+	}
+	for _, c := range s.Criteria {
+		view.Criteria = append(view.Criteria, criterionText(c))
+	}
+	view.Picture = draw([]client.Profile{p}, []channelSubscription{s}, nil, focus{kindSubscription, s.Channel + "/" + s.SubscriptionID})
+	title := s.SubscriptionID
+	if s.Name != "" {
+		title = s.Name
+	}
+	return v.show(view).titled("%s", title).under("Subscriptions", at("/subscriptions")), nil
+}
+
+// subscription reads the one of the address, with its profile. A profile that
+// was deleted meanwhile comes with its id alone.
+func (r *reading) subscription() (channelSubscription, client.Profile, error) {
+	v := r.v
+	s, err := v.api.Subscription(v.ctx(), v.param("channel"), v.param("id"), r.part(0, 0))
+	if err != nil {
+		return channelSubscription{}, client.Profile{}, err
+	}
+	p, err := v.api.Profile(v.ctx(), s.Profile.ProfileID, r.part(0, 0))
+	if model.CodeOf(err) == model.CodeNotFound {
+		p, err = s.Profile, nil
+	}
+	return channelSubscription{v.param("channel"), s}, p, err
+}
+
+// sampleOf is an event that fits a subscription, by the names of the API.
+func sampleOf(s channelSubscription) url.Values {
+	q := url.Values{"channel": {s.Channel}}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if len(s.Events) > 0 {
+		q.Set("event", s.Events[0].Event)
+	} else if c, ok := model.ChannelByName(s.Channel); ok {
+		q.Set("event", c.Events[0])
+	}
+	if len(s.Criteria) > 0 {
+		set("applicationId", s.Criteria[0].ApplicationID)
+		set("entityId", s.Criteria[0].EntityID)
+		set("callsConfigurationId", s.Criteria[0].CallsConfigurationID)
+	}
+	if len(s.Resources) > 0 {
+		q.Set("resource", s.Resources[0])
+	}
+	if len(s.Users) > 0 {
+		q.Set("user", s.Users[0])
+	}
+	return q
+}
+
+func subscriptionQuestion(channel, id string) confirmation {
+	return confirmation{Question: "Delete the subscription " + id + " of " + channel + "?", Name: id, Verb: "Delete the subscription", Cancel: at("/subscriptions/{}/{}", channel, id)}
+}
+
+func askDeleteSubscription(v *visit) (*answer, error) {
+	r := v.reading()
+	s, p, err := r.subscription()
+	if err != nil {
+		return nil, err
+	}
+	users, _, err := r.usersOf(p.ProfileID)
+	if err != nil {
+		return nil, err
+	}
+	k := subscriptionQuestion(s.Channel, s.SubscriptionID)
+	stays := "The profile " + p.ProfileID + " stays, and nothing else uses it: delete it afterwards, if it is not needed."
+	if n := len(users) - 1; n > 0 {
+		stays = "The profile " + p.ProfileID + " stays: " + plural(n, "other subscription goes", "other subscriptions go") + " through it."
+	}
+	k.Effects = []string{"Events of " + s.Channel + " do not go through it any more. What it still owes is dropped and never sent.", stays}
+	return v.ask(k, draw([]client.Profile{p}, users, nil, focus{kindSubscription, s.Channel + "/" + s.SubscriptionID})), nil
+}
+
+func deleteSubscription(v *visit) (*answer, error) {
+	channel, id := v.param("channel"), v.param("id")
+	return v.erase(subscriptionQuestion(channel, id), at("/subscriptions"), "The subscription "+id+" was deleted.", func() error { return v.api.DeleteSubscription(v.ctx(), channel, id) })
+}
