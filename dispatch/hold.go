@@ -93,7 +93,10 @@ func (s *scheduler) sift(l *lane, now time.Time) bool {
 	behind := slices.ContainsFunc(l.queue, func(d outbox.Delivery) bool { return d.ConfigIndex > l.index })
 	dropped := !behind && s.weed(l, now)
 	s.putBack(l)
-	if !dropped && !behind && len(b.Deliveries) > 0 {
+	if !dropped && len(b.Deliveries) > 0 {
+		// Also when this node's config is behind: what is given back makes the lane
+		// ready, which would be sifted again at once, and for ever. A younger config
+		// has another index.
 		l.sifted = l.index
 	}
 	return dropped
