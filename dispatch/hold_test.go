@@ -297,3 +297,22 @@ func TestBreaker_renew(t *testing.T) {
 		t.Errorf("after the first probe failed it is closed until %v", b.until)
 	}
 }
+
+// A lane that waits, and is owed something that was matched at a younger config
+// than this node has, is not sifted over and over: virtual time would stand still.
+func TestDispatcher_siftsOnceWhileItsConfigIsBehind(t *testing.T) {
+	bubble(t, func(w *world) {
+		throttledWorld(w, nil)
+		const ahead = 100
+		w.config.edit(func() { w.config.index += ahead })
+		w.accept("p", flatEvent(`{}`))
+		w.config.edit(func() { w.config.index -= ahead })
+		w.d.ConfigChanged()
+		pass(time.Hour)
+		w.wantPending(51)
+		w.config.edit(func() { w.config.index += ahead })
+		w.unsubscribe("sub-p")
+		pass(time.Minute)
+		w.wantPending(0)
+	})
+}
