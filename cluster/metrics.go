@@ -37,6 +37,9 @@ func newMetrics(reg prometheus.Registerer, n *Node) *nodeMetrics {
 			Name: "belfry_cluster_reports_total", Help: "Reports to leaders: granted a lease, refused or lost.",
 		}, []string{"outcome"}),
 	}
+	for _, outcome := range []string{"granted", "refused", "lost"} {
+		m.reports.WithLabelValues(outcome) // there from the start, at 0
+	}
 	if reg == nil {
 		return m
 	}
