@@ -107,7 +107,8 @@ func TestPages_fast(t *testing.T) { //nolint:paralleltest // it measures
 			get(t, c, f.path)
 			best = min(best, processorTime(t)-begin-timed.spent)
 		}
-		if t.Logf("%-40s %s", f.path, best); best > slowest*slack {
+		t.Logf("%-40s %s", f.path, best)
+		if !testing.Short() && best > slowest*slack { // short is how the race detector runs, which takes many times as long
 			t.Errorf("%s took %s, at most %s", f.path, best, slowest)
 		}
 	}
