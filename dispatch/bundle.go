@@ -58,7 +58,9 @@ func (s *scheduler) bundled(a *attempt, v outbox.Verdict) {
 			// The table of partitions is about to say so. Until then the lane would
 			// only be refused again.
 			s.d.metrics.fenced.Inc()
-			l.holdTill = time.Now().Add(leaseRecheck)
+			if until := time.Now().Add(leaseRecheck); until.After(l.holdTill) { // a Retry-After stays
+				l.holdTill = until
+			}
 		}
 		s.giveUp(members)
 	}
