@@ -213,16 +213,7 @@ func TestGroup_Propose_leaderCutOff(t *testing.T) {
 			t.Error("no outcome was unknown; the test tests nothing")
 		}
 		s.propose("n1", "config", "end")
-		for _, id := range s.Running() {
-			if err := s.config(id).Linearize(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			got := s.ledger(id).list()
-			slices.Sort(got)
-			if once := slices.Compact(slices.Clone(got)); len(once) != len(got) {
-				t.Errorf("%s applied a command twice: %v", id, got)
-			}
-		}
+		wantAppliedOnce(t, s)
 		s.Close()
 	})
 }
@@ -369,4 +360,19 @@ func TestNode_Close_followersStuck(t *testing.T) {
 		close(hold)
 		s.Close()
 	})
+}
+
+// wantAppliedOnce: no node that runs has applied a command twice.
+func wantAppliedOnce(t *testing.T, s *sim) {
+	t.Helper()
+	for _, id := range s.Running() {
+		if err := s.config(id).Linearize(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := s.ledger(id).list()
+		slices.Sort(got)
+		if once := slices.Compact(slices.Clone(got)); len(once) != len(got) {
+			t.Errorf("%s applied a command twice: %v", id, got)
+		}
+	}
 }

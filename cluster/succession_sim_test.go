@@ -80,16 +80,7 @@ func TestGroup_silentLeader(t *testing.T) {
 		if unknown == 0 || done == 0 {
 			t.Errorf("%d changes had an unknown outcome and %d were made; the test tests nothing", unknown, done)
 		}
-		for _, id := range s.Running() {
-			if err := s.config(id).Linearize(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			got := s.ledger(id).list()
-			slices.Sort(got)
-			if once := slices.Compact(slices.Clone(got)); len(once) != len(got) {
-				t.Errorf("%s applied a command twice: %v", id, got)
-			}
-		}
+		wantAppliedOnce(t, s)
 		s.Close()
 	})
 }
