@@ -1,8 +1,10 @@
 package dispatch
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strconv"
 
 	"example.com/belfry/dispatch/outbox"
@@ -35,8 +37,8 @@ type grouping struct {
 
 // takeBatch removes the next request from a lane's queue: what was sent, or
 // bundled, together before goes together again; otherwise the head of the queue
-// and whatever of its family is queued with it. inOrder: only what follows the
-// head without a gap.
+// and whatever of its family is queued with it, in the order of acceptance.
+// inOrder: only what follows the head without a gap.
 //
 // INV dispatch-4: a repetition has the members and the webhook-id of the first
 // attempt; where a member is missing (it is still in flight from before its
@@ -67,6 +69,9 @@ func takeBatch(queue []outbox.Delivery, g grouping) (request, []outbox.Delivery)
 		}
 	}
 	q, rest := pick(queue, members)
+	// The order in the queue depends on what this owner did before; the body and
+	// the id of the request must not, for the next owner has to make the same.
+	slices.SortStableFunc(q.deliveries, func(a, b outbox.Delivery) int { return cmp.Compare(a.Seq, b.Seq) })
 	q.webhookID = newWebhookID(q.deliveries)
 	return q, rest
 }

@@ -242,14 +242,17 @@ func TestTakeBatch(t *testing.T) {
 func TestTakeBatch_webhookID(t *testing.T) {
 	t.Parallel()
 	var queue []outbox.Delivery
-	for _, id := range []string{"a", "b", "c"} {
-		queue = append(queue, outbox.Delivery{ID: id, Seq: 1, Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
+	for i, id := range []string{"a", "b", "c"} {
+		queue = append(queue, outbox.Delivery{ID: id, Seq: uint64(i), Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
 	}
 	first, _ := takeBatch(queue, grouping{limit: 100, maxBytes: MaxBatchBytes})
 	for i := range queue {
 		queue[i].WebhookID = first.webhookID
 	}
-	again, _ := takeBatch(queue, grouping{limit: 1, maxBytes: MaxBatchBytes}) // what was sent together stays together
+	// What was sent together stays together, and has one order, wherever this
+	// owner has put its members in the queue meanwhile.
+	shuffled := []outbox.Delivery{queue[2], queue[0], queue[1]}
+	again, _ := takeBatch(shuffled, grouping{limit: 1, maxBytes: MaxBatchBytes})
 	if again.webhookID != first.webhookID || len(again.deliveries) != 3 {
 		t.Errorf("the retry has id %s and %d members, want %s and 3", again.webhookID, len(again.deliveries), first.webhookID)
 	}
