@@ -243,7 +243,7 @@ func TestTakeBatch_webhookID(t *testing.T) {
 	t.Parallel()
 	var queue []outbox.Delivery
 	for i, id := range []string{"a", "b", "c"} {
-		queue = append(queue, outbox.Delivery{ID: id, Seq: uint64(i), Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
+		queue = append(queue, outbox.Delivery{ID: id, Seq: uint64(i + 1), Event: event.Event{Channel: "SMS", Name: "DELIVERY", Payload: []byte(`1`)}})
 	}
 	first, _ := takeBatch(queue, grouping{limit: 100, maxBytes: MaxBatchBytes})
 	for i := range queue {
