@@ -26,6 +26,7 @@ type attempt struct {
 	retry   model.Retry
 	risky   bool // holds a slot of the pools of these kinds
 	large   bool
+	trial   bool   // counts among the trials of the account
 	checked uint64 // that of the lane when the request was made
 
 	// The outcome.

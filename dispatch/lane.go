@@ -47,9 +47,11 @@ type lane struct {
 	inherited bool
 	frontier  outbox.Frontier
 
-	window  window
-	breaker breaker
-	batches bool // the family sent last shares requests
+	window     window
+	breaker    breaker
+	waitsTrial bool // among the waiting ones of the account's trials
+	turn       time.Time
+	batches    bool // the family sent last shares requests
 }
 
 // room is how many requests the lane may have in flight.

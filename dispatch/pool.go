@@ -30,6 +30,8 @@ type account struct {
 	used  [pools]int
 	queue [pools]fifo[*lane] // lanes that want a slot
 	in    [pools]bool        // in the ring of the pool
+
+	trials trials
 }
 
 // pool is a number of slots that accounts share in turn.
@@ -96,6 +98,7 @@ type fifo[T any] struct {
 }
 
 func (q *fifo[T]) len() int { return len(q.items) - q.head }
+func (q *fifo[T]) first() T { return q.items[q.head] }
 func (q *fifo[T]) push(v T) { q.items = append(q.items, v) }
 
 func (q *fifo[T]) pop() T {

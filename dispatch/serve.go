@@ -98,6 +98,9 @@ func (s *scheduler) startNext(l *lane, now time.Time, maxBytes int) bool {
 	ration := l.throttle
 	if bundle {
 		ration = l.afford
+	} else if !s.mayTry(l, now) {
+		s.shelve(l)
+		return false
 	}
 	if wait := ration(now); wait > 0 {
 		s.wakeLane(l, now.Add(wait))
@@ -114,6 +117,7 @@ func (s *scheduler) startNext(l *lane, now time.Time, maxBytes int) bool {
 	if bundle {
 		s.bundle(a)
 	} else {
+		a.try(now)
 		s.start(a)
 	}
 	return true
@@ -276,6 +280,9 @@ func (s *scheduler) unreserve(a *attempt) {
 func (s *scheduler) finish(a *attempt) {
 	l := a.lane
 	s.unreserve(a)
+	if a.trial {
+		s.tried(a)
+	}
 	if a.unsent {
 		s.count(-len(a.request.deliveries))
 		s.giveUp(a.request.deliveries)
