@@ -115,20 +115,32 @@ type cost struct {
 	Name, Kind                 string
 	N                          int
 	Changes, Events, Converged int64
+	RareChanges, RareEvents    int64 // p99
 	MostChanges, MostEvents    int64
 	MostConverged              int64
 }
 
-// costs sums the faults up by kind, in the order of their names.
+// costs sums the faults up by kind, in the order of their names. Those that
+// were played at the same time as others count only where a kind has no other.
 func (x *Index) costs() []cost {
 	type key struct{ name, kind string }
-	byKind := map[key][]*Fault{}
+	byKind, mixed := map[key][]*Fault{}, map[key][]*Fault{}
 	for i := range x.Runs {
-		for j := range x.Runs[i].Played {
-			if f := &x.Runs[i].Played[j]; f.Error == "" {
-				k := key{f.Name, f.Kind}
+		played := x.Runs[i].Played
+		for j := range played {
+			f, k := &played[j], key{played[j].Name, played[j].Kind}
+			switch {
+			case f.Error != "":
+			case slices.ContainsFunc(played, f.overlaps):
+				mixed[k] = append(mixed[k], f)
+			default:
 				byKind[k] = append(byKind[k], f)
 			}
+		}
+	}
+	for k, fs := range mixed {
+		if byKind[k] == nil {
+			byKind[k] = fs
 		}
 	}
 	var out []cost
@@ -136,6 +148,8 @@ func (x *Index) costs() []cost {
 		c := cost{Name: k.name, Kind: k.kind, N: len(fs)}
 		c.Changes, c.MostChanges = middleAndMost(fs, func(f *Fault) int64 { return f.Gaps.Changes })
 		c.Events, c.MostEvents = middleAndMost(fs, func(f *Fault) int64 { return f.Gaps.Events })
+		c.RareChanges = rare(fs, func(f *Fault) int64 { return f.Gaps.Changes })
+		c.RareEvents = rare(fs, func(f *Fault) int64 { return f.Gaps.Events })
 		c.Converged, c.MostConverged = middleAndMost(fs, func(f *Fault) int64 { return f.Converged })
 		out = append(out, c)
 	}
@@ -143,6 +157,13 @@ func (x *Index) costs() []cost {
 		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
 	})
 	return out
+}
+
+// overlaps reports whether another fault that costs something was on at the
+// same time.
+func (f *Fault) overlaps(other Fault) bool {
+	self := other.Begin == f.Begin && other.Kind == f.Kind
+	return !self && other.Error == "" && !other.Harmless && !f.Harmless && other.Begin < f.End && f.Begin < other.End
 }
 
 // middleAndMost are the median (the upper of two) and the greatest of what is

@@ -370,10 +370,16 @@ func TestIndex_costs(t *testing.T) {
 		{Played: []Fault{f("N15", "transfer", 5, 1), f("N2", "pause one", 4, -1), f("N1", "kill one", 3, 7)}},
 		{Played: []Fault{f("N1", "kill one", 9, 2), f("N1", "kill one", 1, -1), skipped}},
 	}}
+	pair := []Fault{f("N1", "kill one", 88, 1), f("N6", "drip", 88, 1)} // at the same time
+	for i := range pair {
+		pair[i].Begin, pair[i].End = 10, 20
+	}
+	x.Runs = append(x.Runs, Line{Played: pair})
 	want := []cost{
-		{Name: "N1", Kind: "kill one", N: 3, Changes: 3, MostChanges: 9, Converged: 7, MostConverged: 7},
-		{Name: "N2", Kind: "pause one", N: 1, Changes: 4, MostChanges: 4},
-		{Name: "N15", Kind: "transfer", N: 1, Changes: 5, MostChanges: 5, Converged: 1, MostConverged: 1},
+		{Name: "N1", Kind: "kill one", N: 3, Changes: 3, RareChanges: 9, MostChanges: 9, Converged: 7, MostConverged: 7},
+		{Name: "N2", Kind: "pause one", N: 1, Changes: 4, RareChanges: 4, MostChanges: 4},
+		{Name: "N6", Kind: "drip", N: 1, Changes: 88, RareChanges: 88, MostChanges: 88, Converged: 1, MostConverged: 1},
+		{Name: "N15", Kind: "transfer", N: 1, Changes: 5, RareChanges: 5, MostChanges: 5, Converged: 1, MostConverged: 1},
 	}
 	if d := cmp.Diff(want, x.costs()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -391,5 +397,47 @@ func TestFormats(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestTotals sums two runs up, and says what each kind of fault cost.
+func TestTotals(t *testing.T) {
+	t.Parallel()
+	run := func(verdicts ...check.Verdict) *Run { return &Run{Summary: Summarize(ops()), Verdicts: verdicts} }
+	totals := NewTotals([]*Run{
+		run(check.Verdict{Name: "lost", Checked: 340}, check.Verdict{Name: "linearizable", Checked: 1, Figures: map[string]float64{"histories": 300}}),
+		run(check.Verdict{Name: "lost", Checked: 340, Total: 2, Violations: make([]check.Violation, 2)},
+			check.Verdict{Name: "duplicates", Checked: 1, Figures: map[string]float64{"deliveries": 1000, "duplicates": 1}}),
+	})
+	var b strings.Builder
+	if err := totals.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"2, 1\n", "2 in 6s\n", "680\n", "of these lost                       2\n", "300, 0\n", "000, 1 (0.100 %)\n",
+		"N1 kill leader  2  3.01s          3.01s  3.01s  3.02s         3.02s  3.02s\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the figures lack %q:\n%s", want, b.String())
+		}
+	}
+}
+
+// TestSilences_nextFault: a silence is laid to the fault that is on, not to the
+// one before.
+func TestSilences_nextFault(t *testing.T) {
+	t.Parallel()
+	s := Summary{Faults: []Fault{{Begin: 1 * second, End: 2 * second}, {Begin: 4 * second, End: 9 * second}}}
+	var asked []history.Op
+	for at := int64(0); at < 10*second; at += second / 2 {
+		o := history.OK
+		if at > 4*second && at < 8*second {
+			o = history.Unknown
+		}
+		asked = append(asked, history.Op{Kind: history.ProfilePut, Call: at, Return: at + 1, Outcome: o})
+	}
+	s.silences(asked)
+	if first, second := s.Faults[0].Gaps.Changes, s.Faults[1].Gaps.Changes; first > 1 || second < int64(3*time.Second) {
+		t.Errorf("silences of %s and %s, want none for the first fault", time.Duration(first), time.Duration(second))
 	}
 }

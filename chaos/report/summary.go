@@ -64,7 +64,8 @@ type Fault struct {
 
 	Begin int64 `json:"begin"` // ns since the run began
 	End   int64 `json:"end"`
-	// Gaps are the longest silences from Begin until ten seconds after End.
+	// Gaps are the longest silences from Begin until ten seconds after End, or
+	// until the next fault.
 	Gaps Gaps `json:"gaps"`
 	// Converged is how long after End all nodes were at one index, ns; -1: they
 	// were not, or nobody looked.
@@ -276,7 +277,13 @@ func (s *Summary) silences(ops []history.Op) {
 	}
 	for i := range s.Faults {
 		f := &s.Faults[i]
-		f.Gaps = gaps(func(x silence) int64 { return min(x.to, f.End+int64(aftermath)) - max(x.from, f.Begin) })
+		until := f.End + int64(aftermath)
+		for j := range s.Faults { // what the next one does is laid to that
+			if next := s.Faults[j].Begin; next >= f.End {
+				until = min(until, next)
+			}
+		}
+		f.Gaps = gaps(func(x silence) int64 { return min(x.to, until) - max(x.from, f.Begin) })
 	}
 	s.Quiet = gaps(func(x silence) int64 {
 		for i := range s.Faults {

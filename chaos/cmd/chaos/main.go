@@ -4,6 +4,7 @@
 //	go run ./chaos/cmd/chaos run        the quick set: about eight minutes
 //	go run ./chaos/cmd/chaos run -minutes 120
 //	go run ./chaos/cmd/chaos recheck chaos-out
+//	go run ./chaos/cmd/chaos sum chaos-out…   the figures of all runs together
 //	go run ./chaos/cmd/chaos mutants    bugs on purpose, which must be found
 //	go run ./chaos/cmd/chaos list
 //
@@ -69,6 +70,7 @@ func exit(err error, w io.Writer) int {
 
 const usage = `chaos run [-minutes N] [-seconds N] [-nodes 3|5] [-seed S] [-nemesis a,b] [-workload w1,w3] [-longest N] [-pairs N] [-rate N] [-binary PATH] [-out DIR]
 chaos recheck DIR
+chaos sum DIR...
 chaos mutants [-only NAME] [-real] [-out DIR]
 chaos list`
 
@@ -81,6 +83,8 @@ func do(ctx context.Context, args []string, w io.Writer) error {
 		return runCommand(ctx, args[1:], w)
 	case "recheck":
 		return recheckCommand(ctx, args[1:], w)
+	case "sum":
+		return sumCommand(args[1:], w)
 	case "mutants":
 		return mutantsCommand(ctx, args[1:], w)
 	case "list":
