@@ -35,6 +35,7 @@ func (t *ackTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress
 		if err == nil {
 			if resp.Success && resp.Term == args.Term {
 				t.acks.record(id, args.Term, sent)
+				t.acks.matched(id, args)
 			}
 			return nil
 		}
@@ -65,14 +66,18 @@ type ack struct {
 	sent time.Time
 }
 
+// match is how much of the log of a term's leader a follower has.
+type match struct{ term, index uint64 }
+
 type acks struct {
 	mu      sync.Mutex
 	last    map[raft.ServerID]ack
+	match   map[raft.ServerID]match
 	changed chan struct{}
 }
 
 func newAcks() *acks {
-	return &acks{last: map[raft.ServerID]ack{}, changed: make(chan struct{})}
+	return &acks{last: map[raft.ServerID]ack{}, match: map[raft.ServerID]match{}, changed: make(chan struct{})}
 }
 
 func (a *acks) record(id raft.ServerID, term uint64, sent time.Time) {
@@ -82,8 +87,41 @@ func (a *acks) record(id raft.ServerID, term uint64, sent time.Time) {
 		return
 	}
 	a.last[id] = ack{term, sent}
+	a.tell()
+}
+
+// tell wakes who waits. The caller holds mu.
+func (a *acks) tell() {
 	close(a.changed)
 	a.changed = make(chan struct{})
+}
+
+// matched notes that a follower took the entries of a request. A heartbeat says
+// nothing of the log.
+func (a *acks) matched(id raft.ServerID, req *raft.AppendEntriesRequest) {
+	if isHeartbeat(req) {
+		return
+	}
+	m := match{req.Term, req.PrevLogEntry + uint64(len(req.Entries))}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old := a.match[id]; m.term > old.term || m.term == old.term && m.index > old.index {
+		a.match[id] = m
+		a.tell()
+	}
+}
+
+// furthest is the server that has most of the log in term, and how much: 0 when
+// none is known to have any. The channel closes when that may have changed.
+func (a *acks) furthest(term uint64, servers []raft.Server) (best raft.Server, index uint64, changed <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range servers {
+		if m := a.match[s.ID]; m.term == term && m.index > index {
+			best, index = s, m.index
+		}
+	}
+	return best, index, a.changed
 }
 
 // since gives the latest moment at which a quorum of voters still followed

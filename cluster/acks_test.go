@@ -104,3 +104,41 @@ func TestAcks_record(t *testing.T) {
 		}
 	}
 }
+
+// TestAcks_furthest: what a follower took counts for the leader's own term, in
+// any order of the answers; a heartbeat says nothing of its log.
+func TestAcks_furthest(t *testing.T) {
+	t.Parallel()
+	a := newAcks()
+	b, c := raft.Server{ID: "b"}, raft.Server{ID: "c"}
+	took := func(id raft.ServerID, term, prev uint64, n int) {
+		a.matched(id, &raft.AppendEntriesRequest{Term: term, PrevLogEntry: prev, PrevLogTerm: 1, Entries: make([]*raft.Log, n)})
+	}
+	want := func(step string, term uint64, best raft.Server, index uint64) {
+		t.Helper()
+		if s, i, _ := a.furthest(term, []raft.Server{b, c}); s != best || i != index {
+			t.Errorf("%s: got %s at %d, want %s at %d", step, s.ID, i, best.ID, index)
+		}
+	}
+	want("nobody", 2, raft.Server{}, 0)
+	_, _, changed := a.furthest(2, nil)
+	took("b", 2, 10, 3)
+	select {
+	case <-changed:
+	default:
+		t.Error("who waits is not woken")
+	}
+	want("one", 2, b, 13)
+	took("c", 2, 13, 1)
+	want("the other", 2, c, 14)
+	took("c", 2, 10, 1)
+	want("an answer out of order", 2, c, 14)
+	took("b", 1, 90, 1)
+	want("an answer to an earlier term", 2, c, 14)
+	a.matched("b", &raft.AppendEntriesRequest{Term: 3})
+	want("a heartbeat", 3, raft.Server{}, 0)
+	took("x", 2, 99, 1)
+	want("not asked for", 2, c, 14)
+	took("b", 3, 14, 0)
+	want("a new term", 3, b, 14)
+}

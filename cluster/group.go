@@ -25,6 +25,7 @@ type Group struct {
 	raft    *raft.Raft
 	machine *machine
 	acks    *acks
+	gate    gate // of proposals to the local raft
 	stores  Stores
 	trans   *raft.NetworkTransport
 	metrics *groupMetrics

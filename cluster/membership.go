@@ -218,7 +218,7 @@ func (g *Group) change(request func() raft.Future) error {
 	case err == nil:
 		g.n.candidatesChanged()
 		return nil
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout):
 		return errNotLeader.WithCause(err)
 	default:
 		return errUnknownChange.WithCause(err)
@@ -282,8 +282,8 @@ func (g *Group) expel(nodeID string) error {
 		return err
 	}
 	if s.ID == g.self {
-		if err := <-g.ask(g.raft.LeadershipTransfer); err != nil {
-			return errNotLeader.WithCause(err)
+		if err := g.handOver(); err != nil {
+			return err
 		}
 		return errNotLeader
 	}
@@ -362,17 +362,6 @@ func (g *Group) serveTransfer(context.Context, string, []byte) ([]byte, error) {
 		return nil, errNotLeader
 	}
 	return nil, g.handOver()
-}
-
-func (g *Group) handOver() error {
-	others := slices.ContainsFunc(g.servers(), func(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != g.self })
-	if !others {
-		return model.Errorf(model.CodeConflict, "there is no other node that could lead")
-	}
-	if err := <-g.ask(g.raft.LeadershipTransfer); err != nil {
-		return errNotLeader.WithCause(err)
-	}
-	return nil
 }
 
 // HandOver moves the leadership of every group that this node leads to another

@@ -19,7 +19,11 @@ func (t *ackTransport) AppendEntriesPipeline(id raft.ServerID, target raft.Serve
 	if err != nil {
 		return nil, err
 	}
-	return newPipeline(p), nil
+	return newPipeline(p, func(f raft.AppendFuture) {
+		if f.Error() == nil && f.Response().Success && f.Response().Term == f.Request().Term {
+			t.acks.matched(id, f.Request())
+		}
+	}), nil
 }
 
 // pipeline takes the answers of the inner one at once and keeps them for raft.
@@ -27,13 +31,14 @@ func (t *ackTransport) AppendEntriesPipeline(id raft.ServerID, target raft.Serve
 type pipeline struct {
 	raft.AppendPipeline
 
+	answer func(raft.AppendFuture) // told of each
 	out    chan raft.AppendFuture
 	closed chan struct{}
 	once   sync.Once
 }
 
-func newPipeline(inner raft.AppendPipeline) *pipeline {
-	p := &pipeline{AppendPipeline: inner, out: make(chan raft.AppendFuture), closed: make(chan struct{})}
+func newPipeline(inner raft.AppendPipeline, answer func(raft.AppendFuture)) *pipeline {
+	p := &pipeline{AppendPipeline: inner, answer: answer, out: make(chan raft.AppendFuture), closed: make(chan struct{})}
 	go p.pass()
 	return p
 }
@@ -49,6 +54,7 @@ func (p *pipeline) pass() {
 		}
 		select {
 		case f := <-in:
+			p.answer(f)
 			kept = append(kept, f)
 		case out <- first:
 			kept = kept[1:]

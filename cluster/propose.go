@@ -129,6 +129,9 @@ func (g *Group) tryPropose(ctx context.Context, cmd []byte) (outcome, error) {
 // apply proposes to the local raft.
 func (g *Group) apply(ctx context.Context, cmd []byte) (outcome, error) {
 	begin := time.Now()
+	if err := g.gate.pass(ctx); err != nil {
+		return outcome{}, errNotLeader.WithCause(err)
+	}
 	var f raft.ApplyFuture
 	err := g.wait(ctx, func() raft.Future {
 		f = g.raft.ApplyLog(raft.Log{Data: cmd}, g.n.o.LeaderWait)
@@ -136,7 +139,7 @@ func (g *Group) apply(ctx context.Context, cmd []byte) (outcome, error) {
 	})
 	switch {
 	case err == nil:
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout):
 		return outcome{}, errNotLeader.WithCause(err)
 	default: // leadership lost, timeout, shutdown, a failed disk: it may be in the log
 		return outcome{}, model.Errorf(model.CodeUnknownOutcome, "the outcome of the change is not known; it may be repeated with the same id").WithCause(err)

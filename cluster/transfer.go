@@ -1,0 +1,85 @@
+package cluster
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"example.com/belfry/fsm/model"
+)
+
+// handOver has the voter that has most of the log lead the group.
+//
+// It does what the thesis says in chapter 3.10: no new proposals, the follower
+// has the whole log, it is told to start an election at once. Raft has that too,
+// but its own can block for ever when a follower does not answer, and then every
+// change is refused whenever this node leads again (hashicorp/raft issue 696).
+//
+// INV lead-1: a hand-over ends after twice the election timeout at most, and
+// when it comes to nothing this node goes on leading.
+func (g *Group) handOver() error {
+	term := g.raft.CurrentTerm()
+	if !g.IsLeader() {
+		return errNotLeader
+	}
+	if !slices.ContainsFunc(g.servers(), g.isOtherVoter) {
+		return model.Errorf(model.CodeConflict, "there is no other node that could lead")
+	}
+	open, mine := g.gate.close()
+	if !mine {
+		return unavailable("another hand-over of the group is under way")
+	}
+	defer open()
+	leads := func() bool { return g.raft.State() == raft.Leader && g.raft.CurrentTerm() == term }
+	heir, err := g.heir(term, leads)
+	if err != nil {
+		return err
+	}
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.self), Addr: g.trans.EncodePeer(g.self, g.trans.LocalAddr()),
+	}}
+	if err := g.trans.TimeoutNow(heir.ID, heir.Address, req, &raft.TimeoutNowResponse{}); err != nil {
+		return errNotLeader.WithCause(err)
+	}
+	giveUp := time.NewTimer(g.n.o.ElectionTimeout)
+	defer giveUp.Stop()
+	for {
+		changed := g.LeaderChanged()
+		if !leads() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-giveUp.C:
+			return errNotLeader.WithCause(errors.New("the other node did not take over in time"))
+		case <-g.n.ctx.Done():
+			return errStopping
+		}
+	}
+}
+
+func (g *Group) isOtherVoter(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != g.self }
+
+// heir waits until a voter has the whole log, for an election timeout at most.
+func (g *Group) heir(term uint64, leads func() bool) (raft.Server, error) {
+	giveUp := time.NewTimer(g.n.o.ElectionTimeout)
+	defer giveUp.Stop()
+	for {
+		best, index, changed := g.acks.furthest(term, slices.DeleteFunc(slices.Clone(g.servers()), func(s raft.Server) bool { return !g.isOtherVoter(s) }))
+		switch {
+		case !leads():
+			return raft.Server{}, errNotLeader
+		case index > 0 && index >= g.raft.LastIndex():
+			return best, nil
+		}
+		select {
+		case <-changed:
+		case <-giveUp.C:
+			return raft.Server{}, errNotLeader.WithCause(errors.New("no other node has the whole log"))
+		case <-g.n.ctx.Done():
+			return raft.Server{}, errStopping
+		}
+	}
+}
