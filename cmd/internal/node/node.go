@@ -129,6 +129,9 @@ func (n *Node) start(ctx context.Context) error {
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
+	if err := rewriteTails(n.cfg.DataDir); err != nil {
+		return err
+	}
 	if err := opened(n.cfg.DataDir, n.openStores); err != nil {
 		return err
 	}
