@@ -29,8 +29,9 @@ const (
 	// memberWithin bounds a change of membership.
 	memberWithin = 20 * time.Second
 	// endWithin is how long a node that was removed may go on to run, when it can
-	// hear of it.
-	endWithin = 15 * time.Second
+	// hear of it: it finishes what its webhooks have not answered yet, for the
+	// default of --drain-timeout at most, and a little.
+	endWithin = 35 * time.Second
 )
 
 // beginRemove takes a node out of the cluster while it runs; cut isolates it
