@@ -26,9 +26,11 @@ type Group struct {
 	machine *machine
 	acks    *acks
 	gate    gate // of proposals to the local raft
-	stores  Stores
-	trans   *raft.NetworkTransport
-	metrics *groupMetrics
+	// slowHandOver limits how often this node hands over because of its disk.
+	slowHandOver seldom
+	stores       Stores
+	trans        *raft.NetworkTransport
+	metrics      *groupMetrics
 
 	// barrier is the last term of which this node, as its leader, has applied
 	// every entry of earlier terms.
@@ -80,7 +82,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("raft group %s: %w", spec.Name, err)
 	}
-	g.stores.Log = &failStopLog{LogStore: g.stores.Log, failed: g.logFailed}
+	g.stores.Log = &slowLog{LogStore: &failStopLog{LogStore: g.stores.Log, failed: g.logFailed}, slow: g.logSlow}
 	opened := g // a return with an error has set g to nil
 	defer func() {
 		if err != nil {
