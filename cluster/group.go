@@ -107,7 +107,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	}
 	has, err := raft.HasExistingState(g.stores.Log, g.stores.Stable, g.stores.Snapshots)
 	if err != nil {
-		return nil, fmt.Errorf("look for existing state: %w; %s", err, ifDamaged)
+		return nil, fmt.Errorf("look for existing state: %w; %w", err, ErrDamaged)
 	}
 	stream, err := n.trans.Raft(spec.Name)
 	if err != nil {
@@ -130,7 +130,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 		snapshots = &markStore{SnapshotStore: snapshots, whole: g.wholeSnapshot}
 	}
 	if g.raft, err = raft.NewRaft(conf, g.machine, g.stores.Log, g.stores.Stable, snapshots, trans); err != nil {
-		return nil, fmt.Errorf("start raft: %w; %s", err, ifDamaged)
+		return nil, fmt.Errorf("start raft: %w; %w", err, ErrDamaged)
 	}
 	g.started.Store(true)
 	g.raft.RegisterObserver(raft.NewObserver(nil, false, func(*raft.Observation) bool {

@@ -162,7 +162,7 @@ func skipRestore(fsm durable, s Stores) (bool, error) {
 	have := fsm.AppliedIndex()
 	last, err := s.Log.LastIndex()
 	if err != nil {
-		return false, fmt.Errorf("read the last log index: %w; %s", err, ifDamaged)
+		return false, fmt.Errorf("read the last log index: %w; %w", err, ErrDamaged)
 	}
 	snaps, err := s.Snapshots.List()
 	if err != nil {
@@ -173,11 +173,11 @@ func skipRestore(fsm durable, s Stores) (bool, error) {
 		last = max(last, snaps[0].Index)
 		_, r, err := s.Snapshots.Open(snaps[0].ID)
 		if err != nil {
-			return false, fmt.Errorf("open snapshot %s: %w; %s", snaps[0].ID, err, ifDamaged)
+			return false, fmt.Errorf("open snapshot %s: %w; %w", snaps[0].ID, err, ErrDamaged)
 		}
 		h, err := readSnapshotHeader(r)
 		if err = errors.Join(err, r.Close()); err != nil {
-			return false, fmt.Errorf("snapshot %s: %w; %s", snaps[0].ID, err, ifDamaged)
+			return false, fmt.Errorf("snapshot %s: %w; %w", snaps[0].ID, err, ErrDamaged)
 		}
 		if skip = have >= h.index; !skip && h.mark {
 			return false, fmt.Errorf("the state is at index %d, but it was at %d: %w", have, h.index, errOnlyMark)

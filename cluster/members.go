@@ -23,8 +23,12 @@ type Member struct {
 	Leader      bool   `json:"leader"` // of the first group
 	Voter       bool   `json:"voter"`  // in every group
 	// Live: heard from within the lease time.
-	Live     bool `json:"live"`
+	Live bool `json:"live"`
+	// Draining: it asked to be given nothing, because it stops or was drained.
 	Draining bool `json:"draining"`
+	// Drained: an operator drained it. It may still end what it does before it
+	// is Draining.
+	Drained bool `json:"drained"`
 	// Commands is the last applied command of the first group.
 	Commands uint64 `json:"commands"`
 }
@@ -116,7 +120,7 @@ func (n *Node) leaderView(now time.Time) []Member {
 		p := n.heard[id]
 		m := Member{
 			NodeID: id, PeerAddress: string(s.Address), APIAddress: p.report.APIAddress, Leader: id == n.o.NodeID,
-			Voter: n.votesInAll(s.ID), Draining: p.report.Draining, Commands: p.report.Commands,
+			Voter: n.votesInAll(s.ID), Draining: p.report.Draining, Drained: p.report.Drained, Commands: p.report.Commands,
 			Live: p.report.ServerID == string(s.ID) && now.Sub(p.at) <= n.o.LeaseTTL,
 		}
 		members = append(members, m)
@@ -154,6 +158,7 @@ func (n *Node) Members() []Member {
 			m.Live = false
 		}
 		if m.NodeID == n.o.NodeID {
+			m.Drained = n.Drained()
 			m.Live, m.APIAddress, m.Commands = true, n.o.APIAddress, g.AppliedIndex()
 		}
 	}

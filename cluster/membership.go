@@ -262,13 +262,16 @@ func (g *Group) expel(nodeID string) error {
 	if !ok {
 		return model.Errorf(model.CodeNotFound, "the cluster has no node %q", nodeID)
 	}
-	voters, live := 0, 0
+	voters, live, working := 0, 0, 0
 	servers := g.servers()
 	for _, m := range g.n.leaderView(time.Now()) {
 		if m.NodeID != nodeID && slices.ContainsFunc(servers, func(s raft.Server) bool { return nodeOf(s.ID) == m.NodeID && s.Suffrage == raft.Voter }) {
 			voters++
 			if m.Live {
 				live++
+			}
+			if !m.Drained {
+				working++
 			}
 		}
 	}
@@ -277,6 +280,9 @@ func (g *Group) expel(nodeID string) error {
 	}
 	if s.Suffrage == raft.Voter && (voters == 0 || live < voters/2+1) {
 		return model.Errorf(model.CodeConflict, "without node %s there would be %d live nodes of %d, which is no quorum: start the others or remove dead ones first", nodeID, live, voters)
+	}
+	if s.Suffrage == raft.Voter && working == 0 {
+		return model.Errorf(model.CodeConflict, "without node %s all nodes would be drained, and none would deliver: end the drain of another first", nodeID)
 	}
 	if err := g.n.releasedElsewhere(s.ID); err != nil {
 		return err

@@ -49,7 +49,10 @@ func newMetrics(reg prometheus.Registerer, n *Node) *nodeMetrics {
 		valid, _ := n.Lease()
 		return float64bool(valid)
 	})
-	reg.MustRegister(m.forwarded, m.commit, m.calls, m.reports, lease)
+	drained := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "belfry_cluster_drained", Help: "1 while an operator has drained this node.",
+	}, func() float64 { return float64bool(n.Drained()) })
+	reg.MustRegister(m.forwarded, m.commit, m.calls, m.reports, lease, drained)
 	return m
 }
 

@@ -40,6 +40,7 @@ type Node struct {
 	kick   chan struct{} // a report is due now
 	broken chan error    // has a value when the node can be of no more use
 
+	drainMu  sync.Mutex // of setDrained; taken before mu
 	mu       sync.Mutex
 	terms    map[string]leadership
 	leaving  map[string]time.Time // until when a node is given no lease, as it is to be taken out
@@ -47,11 +48,15 @@ type Node struct {
 	view     view                 // what the leader last told
 	grants   []grant              // that wait for the local state
 	leaseEnd time.Time            // of the grants whose state this node has
-	draining bool
-	refused  int           // answers in a row that say this node is not a member
-	wasIn    bool          // this node was a member for sure
-	changed  chan struct{} // closed and replaced when view changes
-	memberCh chan struct{} // has a value when the candidates may have changed
+	draining bool                 // it is about to stop, and asked to be given nothing
+	drained  bool                 // by an operator
+	quiet    bool                 // it is drained and has ended what it did
+	// endQuiesce ends Options.Quiesce; nil: it does not run.
+	endQuiesce context.CancelFunc
+	refused    int           // answers in a row that say this node is not a member
+	wasIn      bool          // this node was a member for sure
+	changed    chan struct{} // closed and replaced when view changes
+	memberCh   chan struct{} // has a value when the candidates may have changed
 }
 
 // leadership is a term that this node leads, and when it first noticed.
@@ -83,6 +88,10 @@ func Open(ctx context.Context, o Options) (n *Node, err error) {
 		terms: map[string]leadership{}, heard: map[string]peer{}, leaving: map[string]time.Time{},
 		kick: make(chan struct{}, 1), broken: make(chan error, 1), changed: make(chan struct{}), memberCh: make(chan struct{}, 1),
 	}
+	if n.drained, err = wasDrained(o.DataDir); err != nil {
+		return nil, err
+	}
+	n.quiet = n.drained // it does nothing yet
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.metrics = newMetrics(o.Registerer, n)
 	opened := n // a return with an error has set n to nil
@@ -124,6 +133,8 @@ func Open(ctx context.Context, o Options) (n *Node, err error) {
 	n.Handle(methodPing, n.servePing)
 	n.Handle(methodJoin, n.serveJoin)
 	n.Handle(methodRemove, n.serveRemove)
+	n.Handle(methodDrain, n.serveDrain)
+	n.Handle(methodDrainSelf, n.serveDrainSelf)
 	return n, nil
 }
 
@@ -138,6 +149,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, g := range n.groups {
 		wg.Go(func() { g.lead(ctx) })
 		wg.Go(func() { g.catchUp(ctx) })
+		wg.Go(func() { g.watchCommits(ctx) })
 	}
 	wg.Go(func() {
 		select {
@@ -208,7 +220,7 @@ func (n *Node) PeerAddr() string { return n.trans.Addr() }
 func (n *Node) Caller() transport.Caller { return n.trans }
 
 // Handle registers a peer method. Names of this package hold a slash or are
-// among report, ping, join and remove.
+// among report, ping, join, remove, drain and drain.self.
 func (n *Node) Handle(method string, h transport.Handler) { n.trans.Handle(method, h) }
 
 // resolve gives the peer address of a node: from the raft configuration, or

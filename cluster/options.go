@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -103,6 +104,12 @@ type Options struct {
 	CommitTimeout    time.Duration // default 150 ms; hints make it a fallback
 	LeaseTTL         time.Duration // default 1 s
 	LeaderWait       time.Duration // default 3 s
+
+	// Quiesce, when it is set, lets the node end what it does when an operator
+	// has drained it; its work is given to others when Quiesce returns. ctx ends
+	// when the drain is taken back. It is not called for a node that was drained
+	// when it was opened.
+	Quiesce func(ctx context.Context)
 
 	Logger     hclog.Logger
 	Registerer prometheus.Registerer

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,6 +100,22 @@ func TestLoadIncarnation(t *testing.T) {
 		t.Errorf("another directory is %q, %v", other, err)
 	}
 	path := filepath.Join(dir, incarnationFile)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range good {
+		for bit := range 8 {
+			b := bytes.Clone(good)
+			b[at] ^= 1 << bit
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if s, err := loadIncarnation(dir); err == nil && s != first || err != nil && !strings.Contains(err.Error(), "empty the data directory") {
+				t.Errorf("bit %d of byte %d: got %q, %v", bit, at, s, err)
+			}
+		}
+	}
 	for name, content := range map[string]string{
 		"empty": "", "short": first[:14], "long": first + "00", "no hex": "zz" + first[2:], "zeros": strings.Repeat("\x00", 17),
 	} {

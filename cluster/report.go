@@ -29,7 +29,8 @@ type nodeReport struct {
 	ServerID    string            `json:"serverId"`
 	PeerAddress string            `json:"peerAddress"`
 	APIAddress  string            `json:"apiAddress"`
-	Draining    bool              `json:"draining"`
+	Draining    bool              `json:"draining"` // it wants no work, and what it has given to others
+	Drained     bool              `json:"drained"`  // by an operator
 	Ready       bool              `json:"ready"`
 	Commands    uint64            `json:"commands"` // last applied command of the first group
 	Applied     map[string]uint64 `json:"applied"`  // raft index by group
@@ -98,7 +99,7 @@ func (n *Node) ownReport() nodeReport {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	r.Draining = n.draining
+	r.Draining, r.Drained = n.draining || n.quiet, n.drained
 	return r
 }
 
@@ -292,7 +293,7 @@ func (n *Node) receive(r nodeReport) reportReply {
 	}
 	n.mu.Lock()
 	p, leaves := n.heard[r.NodeID], n.leaves(r.NodeID)
-	news := p.report.Draining != r.Draining || p.report.Ready != r.Ready || p.report.ServerID != r.ServerID
+	news := p.report.Draining != r.Draining || p.report.Drained != r.Drained || p.report.Ready != r.Ready || p.report.ServerID != r.ServerID
 	if isMember || p.report.ServerID != "" && p.report.ServerID == r.ServerID {
 		p.report, p.at = r, now
 		if r.Ready && isMember && !leaves {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +12,10 @@ const (
 	// slowWrite is how long a leader may take to write entries to its log before
 	// it hands over.
 	slowWrite = time.Second
+	// stalled is how long a leader may have entries of which none gets committed,
+	// and stallCheck how often it looks.
+	stalled    = 2 * time.Second
+	stallCheck = 500 * time.Millisecond
 	// slowPause is the least time between two such hand-overs of a node: where all
 	// disks are slow they would only add to the trouble.
 	slowPause = 30 * time.Second
@@ -47,6 +52,28 @@ func (l *slowLog) StoreLogs(es []*raft.Log) error {
 func (l *slowLog) IsMonotonic() bool {
 	m, ok := l.LogStore.(raft.MonotonicLogStore)
 	return ok && m.IsMonotonic()
+}
+
+// watchCommits hands over while the others hear this leader and nothing of what
+// it sends them gets committed: its connections carry heartbeats and not much
+// more. INV lead-2.
+func (g *Group) watchCommits(ctx context.Context) {
+	var commit uint64
+	since := time.Now()
+	for sleep(ctx, stallCheck) {
+		last, now := g.raft.LastIndex(), g.raft.CommitIndex()
+		if now != commit || now >= last || !g.IsLeader() {
+			commit, since = now, time.Now()
+			continue
+		}
+		if time.Since(since) < stalled || len(g.otherVoters()) < 2 || !g.slowHandOver.pass(time.Now()) {
+			continue
+		}
+		g.log.Warn("this node leads and nothing gets committed though the others hear it: see to its network; another node is asked to lead", "longer than", stalled)
+		if err := g.handOverTo(g.nextBest); err != nil {
+			g.log.Warn("another node could not be made the leader", "error", err)
+		}
+	}
 }
 
 // logSlow hands over if this node leads, at most once in slowPause.

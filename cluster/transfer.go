@@ -19,7 +19,9 @@ import (
 //
 // INV lead-1: a hand-over ends after twice the election timeout at most, and
 // when it comes to nothing this node goes on leading.
-func (g *Group) handOver() error {
+func (g *Group) handOver() error { return g.handOverTo(g.heir) }
+
+func (g *Group) handOverTo(choose func(term uint64, leads func() bool) (raft.Server, error)) error {
 	term := g.raft.CurrentTerm()
 	if !g.IsLeader() {
 		return errNotLeader
@@ -33,7 +35,7 @@ func (g *Group) handOver() error {
 	}
 	defer open()
 	leads := func() bool { return g.raft.State() == raft.Leader && g.raft.CurrentTerm() == term }
-	heir, err := g.heir(term, leads)
+	heir, err := choose(term, leads)
 	if err != nil {
 		return err
 	}
@@ -62,12 +64,33 @@ func (g *Group) handOver() error {
 
 func (g *Group) isOtherVoter(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != g.self }
 
+func (g *Group) otherVoters() []raft.Server {
+	var others []raft.Server
+	for _, s := range g.servers() { // raft's own list: not to be changed
+		if g.isOtherVoter(s) {
+			others = append(others, s)
+		}
+	}
+	return others
+}
+
+// nextBest is the voter that has most of the log: what is committed at least.
+// The others will follow it, for none of them has more. What this node has
+// beyond that is of unknown outcome.
+func (g *Group) nextBest(term uint64, _ func() bool) (raft.Server, error) {
+	best, index, _ := g.acks.furthest(term, g.otherVoters())
+	if index == 0 || index < g.raft.CommitIndex() {
+		return raft.Server{}, errNotLeader.WithCause(errors.New("no other node is known to have what is committed"))
+	}
+	return best, nil
+}
+
 // heir waits until a voter has the whole log, for an election timeout at most.
 func (g *Group) heir(term uint64, leads func() bool) (raft.Server, error) {
 	giveUp := time.NewTimer(g.n.o.ElectionTimeout)
 	defer giveUp.Stop()
 	for {
-		best, index, changed := g.acks.furthest(term, slices.DeleteFunc(slices.Clone(g.servers()), func(s raft.Server) bool { return !g.isOtherVoter(s) }))
+		best, index, changed := g.acks.furthest(term, g.otherVoters())
 		switch {
 		case !leads():
 			return raft.Server{}, errNotLeader

@@ -439,6 +439,7 @@ func (r *reference) check(t *testing.T, s *Store) {
 		for x := range v.Subscriptions("") {
 			got.subs[[3]string{x.Account, x.Channel, x.ID}] = x.ProfileID
 		}
+		r.checkLists(t, s)
 		got.version = v.Partitions().Version
 		for id := range r.security {
 			if x, ok := v.Security(id[0], id[1]); ok {

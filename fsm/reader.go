@@ -1,10 +1,6 @@
 package fsm
 
 import (
-	"bytes"
-	"slices"
-	"strings"
-
 	"go.etcd.io/bbolt"
 
 	"example.com/belfry/fsm/model"
@@ -106,52 +102,9 @@ func (s *Store) Subscription(account, channel, id string) (model.Subscription, e
 	return one(s, subscriptions, "subscription", id, key(account, channel, id))
 }
 
-// ListSubscriptions lists a channel from the newest to the oldest.
-func (s *Store) ListSubscriptions(account, channel string, f model.SubscriptionFilter, page, size int) (out model.Page[model.Subscription], err error) {
-	scope := prefix(account, channel)
-	if len(f.ApplicationIDs)+len(f.EntityIDs)+len(f.CallsConfigurationIDs)+len(f.Resources)+len(f.Users) == 0 {
-		return newest(s, subscriptions, scope, page, size)
-	}
-	err = s.view(func(tx *bbolt.Tx) error {
-		out, err = chosen(page, size, func(yield func(model.Subscription) bool) {
-			for _, k := range scanBack(tx, bSubscriptionSeq, scope) {
-				if v, ok := subscriptions.get(tx, k); ok && matches(v, f) && !yield(v) {
-					return
-				}
-			}
-		})
-		return err
-	})
-	return out, err
-}
-
-// matches reports whether the subscription names every value of the filter.
-func matches(s model.Subscription, f model.SubscriptionFilter) bool {
-	inCriteria := func(want []string, member func(model.Criterion) string) bool {
-		for _, w := range want {
-			if !slices.ContainsFunc(s.Criteria, func(c model.Criterion) bool { return member(c) == w }) {
-				return false
-			}
-		}
-		return true
-	}
-	in := func(want, have []string) bool {
-		return !slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(have, w) })
-	}
-	return inCriteria(f.ApplicationIDs, func(c model.Criterion) string { return c.ApplicationID }) &&
-		inCriteria(f.EntityIDs, func(c model.Criterion) string { return c.EntityID }) &&
-		inCriteria(f.CallsConfigurationIDs, func(c model.Criterion) string { return c.CallsConfigurationID }) &&
-		in(f.Resources, s.Resources) && in(f.Users, s.Users)
-}
-
 // Profile reads one profile.
 func (s *Store) Profile(account, id string) (model.Profile, error) {
 	return one(s, profiles, "profile", id, key(account, id))
-}
-
-// ListProfiles lists from the newest to the oldest.
-func (s *Store) ListProfiles(account string, page, size int) (model.Page[model.Profile], error) {
-	return newest(s, profiles, prefix(account), page, size)
 }
 
 // Security reads one security setting; its secrets are sealed.
@@ -159,52 +112,9 @@ func (s *Store) Security(account, id string) (model.Security, error) {
 	return one(s, securities, "security setting", id, key(account, id))
 }
 
-// ListSecurity lists from the newest to the oldest.
-func (s *Store) ListSecurity(account string, page, size int) (model.Page[model.Security], error) {
-	return newest(s, securities, prefix(account), page, size)
-}
-
 // Certificate reads one certificate; its key is sealed.
 func (s *Store) Certificate(account, id string) (model.Certificate, error) {
 	return one(s, certificates, "certificate", id, key(account, id))
-}
-
-// ListCertificates lists from the newest to the oldest, or by id.
-func (s *Store) ListCertificates(account string, f model.CertificateFilter, page, size int) (out model.Page[model.Certificate], err error) {
-	pre := prefix(account)
-	if f.Search == "" && !f.SortByID {
-		return newest(s, certificates, pre, page, size)
-	}
-	err = s.view(func(tx *bbolt.Tx) error {
-		walk, bucket := scanBack, bCertificateSeq
-		if f.SortByID {
-			bucket = bCertificate
-			if !f.Descending {
-				walk = scan
-			}
-		}
-		ids, err := chosen(page, size, func(yield func(string) bool) {
-			for k, v := range walk(tx, bucket, pre) {
-				if !f.SortByID {
-					k = v
-				}
-				id := string(bytes.TrimPrefix(k, pre))
-				if strings.Contains(id, f.Search) && !yield(id) {
-					return
-				}
-			}
-		})
-		if err != nil {
-			return err
-		}
-		out = model.Page[model.Certificate]{Items: []model.Certificate{}, Page: ids.Page, Size: ids.Size, Total: ids.Total}
-		for _, id := range ids.Items {
-			c, _ := certificates.get(tx, key(account, id))
-			out.Items = append(out.Items, c)
-		}
-		return nil
-	})
-	return out, err
 }
 
 // Account reads one account.

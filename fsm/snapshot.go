@@ -198,7 +198,7 @@ func readState(r io.Reader, db *bbolt.DB) (uint64, error) {
 	if _, err := d.r.ReadByte(); !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("%w: it has a tail", errStream)
 	}
-	return index, nil
+	return index, db.Update(checkSum)
 }
 
 // streamReader reads and sums; its first error stays.

@@ -100,6 +100,9 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{o: o, limits: defaultLimits(), file: &file{db: db, uses: 1}}
+	if err := db.Update(checkSum); err != nil {
+		return nil, errors.Join(fmt.Errorf("state file %s is damaged: %w; let this node join again with an empty data directory", o.Path, err), db.Close())
+	}
 	found := false
 	err = db.View(func(tx *bbolt.Tx) error {
 		s.applied.Store(readUint(tx.Bucket(bMeta).Get(kApplied)))
@@ -229,6 +232,7 @@ func (s *Store) ApplyBatch(ls []*raft.Log) []any {
 	before := readUint(tx.Bucket(bMeta).Get(kApplied))
 	applied := before
 	t := &txn{tx: tx, limits: s.limits}
+	t.sum, _, _ = readSum(tx)
 	for i, l := range ls {
 		out[i] = []byte(nil)
 		if l.Index <= applied {
@@ -243,6 +247,7 @@ func (s *Store) ApplyBatch(ls []*raft.Log) []any {
 		return out
 	}
 	must(tx.Bucket(bMeta).Put(kApplied, be64(applied)))
+	must(putSum(tx, t.sum, applied))
 	if s.beforeCommit != nil {
 		s.beforeCommit()
 	}

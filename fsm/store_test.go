@@ -248,7 +248,7 @@ func TestStore_lists(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ page, size int }{{-1, 20}, {0, 0}, {0, 101}} {
-		if _, err := s.ListProfiles("a", c.page, c.size); model.CodeOf(err) != model.CodeInvalid {
+		if _, err := s.ListProfiles("a", model.ProfileFilter{}, c.page, c.size); model.CodeOf(err) != model.CodeInvalid {
 			t.Errorf("page %d of %d: got %v", c.page, c.size, err)
 		}
 		if _, err := s.ListAudit("a", c.page, c.size); model.CodeOf(err) != model.CodeInvalid {

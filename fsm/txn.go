@@ -40,6 +40,7 @@ type txn struct {
 	writes  int
 	rows    []touched // by the command, as they were
 	rowsCut bool      // it wrote more
+	sum     uint64    // of all rows, see filesum.go
 }
 
 // limits are the quotas as variables, so that tests reach them.
@@ -66,12 +67,14 @@ func must(err error) {
 func (t *txn) put(bucket, k, v []byte) {
 	t.writes++
 	t.touch(bucket, k)
+	t.replaced(bucket, k, v, false)
 	must(t.tx.Bucket(bucket).Put(k, v))
 }
 
 func (t *txn) del(bucket, k []byte) {
 	t.writes++
 	t.touch(bucket, k)
+	t.replaced(bucket, k, nil, true)
 	must(t.tx.Bucket(bucket).Delete(k))
 }
 

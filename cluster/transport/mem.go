@@ -34,6 +34,7 @@ type memLink struct {
 	cut             bool
 	latency, jitter time.Duration // on top of those of the network
 	resets          float64       // chance that a write breaks the connection
+	bandwidth       int           // bytes per second of each connection; 0: any number
 }
 
 // NewMem makes a network without faults or latency.
@@ -66,6 +67,11 @@ func (m *Mem) Latency(base, jitter time.Duration) {
 // each other.
 func (m *Mem) Delay(from, to string, base, jitter time.Duration) {
 	m.link(from, to, func(l *memLink) { l.latency, l.jitter = base, jitter })
+}
+
+// Throttle lets each connection of a link carry so many bytes per second.
+func (m *Mem) Throttle(from, to string, bytes int) {
+	m.link(from, to, func(l *memLink) { l.bandwidth = bytes })
 }
 
 // Unreliable gives every write from one host to another a chance, from 0 to 1,
@@ -163,14 +169,18 @@ func (m *Mem) state(from, to string) (isCut bool, changed <-chan struct{}) {
 	return m.links[[2]string{from, to}].cut, m.changed
 }
 
-// send says when what is sent now arrives, or that it breaks its connection.
-func (m *Mem) send(from, to string) (at time.Time, breaks bool) {
+// send says when n bytes that are sent now arrive, or that they break their
+// connection.
+func (m *Mem) send(from, to string, n int) (at time.Time, breaks bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.links[[2]string{from, to}]
 	d := m.latency + l.latency
 	if j := m.jitter + l.jitter; j > 0 {
 		d += time.Duration(m.rng.Int64N(int64(j)))
+	}
+	if l.bandwidth > 0 {
+		d += time.Duration(n) * time.Second / time.Duration(l.bandwidth)
 	}
 	return time.Now().Add(d), l.resets > 0 && m.rng.Float64() < l.resets
 }

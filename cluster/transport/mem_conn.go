@@ -116,7 +116,7 @@ func pause(wait time.Duration, a, b <-chan struct{}) {
 
 func (p *memPipe) write(b []byte) (int, error) {
 	for {
-		at, breaks := p.m.send(p.from, p.to)
+		at, breaks := p.m.send(p.from, p.to, len(b))
 		now := time.Now()
 		p.mu.Lock()
 		switch {

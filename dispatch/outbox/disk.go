@@ -3,6 +3,7 @@ package outbox
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -31,7 +32,7 @@ var (
 
 // fileFormat is that of the file and of snapshots as a whole; rows have their
 // own.
-const fileFormat = 3
+const fileFormat = 4
 
 var (
 	metaIndex  = []byte("index")  // the file is the state after this log index
@@ -64,9 +65,9 @@ func byEventKey(account, id string, seq ...byte) []byte {
 func metaValue(v uint64) []byte { return seqKey(v) }
 
 func readMeta(b *bolt.Bucket, name []byte) (uint64, error) {
-	v := b.Get(name)
-	if len(v) != 8 {
-		return 0, fmt.Errorf("outbox: the file has no valid %s", name)
+	v, err := getRow(b, name)
+	if err != nil || len(v) != 8 {
+		return 0, errors.Join(fmt.Errorf("outbox: the file has no valid %s", name), err)
 	}
 	return binary.BigEndian.Uint64(v), nil
 }

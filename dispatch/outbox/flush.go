@@ -202,7 +202,11 @@ func (w *write) do(tx *bolt.Tx) error {
 	value := w.value
 	switch {
 	case w.trace:
-		old, err := decodeProgress(bucket.Get(w.key))
+		stored, err := getRow(bucket, w.key)
+		if err != nil {
+			return err
+		}
+		old, err := decodeProgress(stored)
 		if err != nil {
 			return err
 		}
@@ -220,19 +224,25 @@ func (w *write) do(tx *bolt.Tx) error {
 		}
 		return bucket.Delete(w.key)
 	}
-	return bucket.Put(w.key, value)
+	return bucket.Put(w.key, withSum(w.key, value))
 }
 
 // deleteByEvent removes the entry of the delivery with this sequence key. The
 // name of its event is read from the file. It runs before the events are
 // deleted, because "deliveries" sorts before "events".
 func deleteByEvent(tx *bolt.Tx, seq []byte) error {
-	v := tx.Bucket(bucketDeliveries).Get(seq)
+	v, err := getRow(tx.Bucket(bucketDeliveries), seq)
+	if err != nil {
+		return err
+	}
 	d, err := decodeDelivery(v)
 	if err != nil {
 		return err
 	}
-	h, err := decodeEventRow(tx.Bucket(bucketEvents).Get(seqKey(d.eventSeq)))
+	if v, err = getRow(tx.Bucket(bucketEvents), seqKey(d.eventSeq)); err != nil {
+		return err
+	}
+	h, err := decodeEventRow(v)
 	if err != nil {
 		return err
 	}

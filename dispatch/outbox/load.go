@@ -42,6 +42,19 @@ func load(db *bolt.DB, limits Limits) (*state, error) {
 	})
 }
 
+// checkNames looks at what finds deliveries by their events, which memory does
+// not hold: there is one for each of the deliveries.
+func checkNames(b *bolt.Bucket, deliveries int) error {
+	n := 0
+	if err := eachRow(b, func(_, _ []byte) error { n++; return nil }); err != nil {
+		return fmt.Errorf("byEvent: %w", err)
+	}
+	if n != deliveries {
+		return fmt.Errorf("%d of %d deliveries are named by their events: %w", n, deliveries, errRow)
+	}
+	return nil
+}
+
 func (st *state) loadMeta(b *bolt.Bucket) error {
 	f, err := readMeta(b, metaFormat)
 	if err != nil {
@@ -78,7 +91,7 @@ func (st *state) loadMeta(b *bolt.Bucket) error {
 }
 
 func (st *state) loadClaims(b *bolt.Bucket) error {
-	return b.ForEach(func(k, v []byte) error {
+	return eachRow(b, func(k, v []byte) error {
 		a, err := decodeClaim(v)
 		if err != nil || len(k) != 1 || int(k[0]) >= model.Partitions {
 			return fmt.Errorf("claim %x is unreadable", k)
@@ -90,7 +103,7 @@ func (st *state) loadClaims(b *bolt.Bucket) error {
 
 func (st *state) loadReceipts(b *bolt.Bucket) error {
 	var settled []*receipt
-	err := b.ForEach(func(k, v []byte) error {
+	err := eachRow(b, func(k, v []byte) error {
 		rec, err := decodeReceipt(k, v)
 		if err != nil {
 			return fmt.Errorf("receipt %x: %w", k, err)
@@ -107,7 +120,7 @@ func (st *state) loadReceipts(b *bolt.Bucket) error {
 }
 
 func (st *state) loadReplays(b *bolt.Bucket) error {
-	return b.ForEach(func(k, v []byte) error {
+	return eachRow(b, func(k, v []byte) error {
 		j, err := decodeReplay(v)
 		if err != nil || len(k) != 8 {
 			return fmt.Errorf("replay %x is unreadable", k)
@@ -129,6 +142,7 @@ type loading struct {
 	again     []*row // as have those that were replayed
 	graves    map[LaneKey]*lane
 	ofAnEvent []*row
+	count     int // of deliveries
 }
 
 // loadRows walks over events and deliveries side by side: those of an event
@@ -139,7 +153,7 @@ func (st *state) loadRows(tx *bolt.Tx) error {
 	}
 	l.rk, l.rv = l.rows.First()
 	l.mk, l.mv = l.moves.First()
-	if err := tx.Bucket(bucketEvents).ForEach(l.event); err != nil {
+	if err := eachRow(tx.Bucket(bucketEvents), l.event); err != nil {
 		return err
 	}
 	if l.rk != nil {
@@ -147,6 +161,9 @@ func (st *state) loadRows(tx *bolt.Tx) error {
 	}
 	if l.mk != nil {
 		return fmt.Errorf("progress %x has no delivery", l.mk)
+	}
+	if err := checkNames(tx.Bucket(bucketByEvent), l.count); err != nil {
+		return err
 	}
 	st.loadReplayed(l.again)
 	slices.SortFunc(l.dead, func(x, y *row) int { return cmp.Compare(x.nextAt, y.nextAt) })
@@ -177,7 +194,11 @@ func (l *loading) event(k, v []byte) error {
 	}
 	l.ofAnEvent = l.ofAnEvent[:0]
 	for l.rk != nil {
-		d, err := decodeDelivery(l.rv)
+		v, err := checkedRow(l.rk, l.rv)
+		if err != nil {
+			return fmt.Errorf("delivery: %w", err)
+		}
+		d, err := decodeDelivery(v)
 		if err != nil || len(l.rk) != 8 {
 			return fmt.Errorf("delivery %x is unreadable", l.rk)
 		}
@@ -191,6 +212,7 @@ func (l *loading) event(k, v []byte) error {
 		l.lane(r, LaneKey{Partition: d.target.Partition, Account: d.account, Destination: d.target.Destination()})
 		l.ofAnEvent = append(l.ofAnEvent, r)
 		l.rk, l.rv = l.rows.Next()
+		l.count++
 	}
 	if len(l.ofAnEvent) == 0 {
 		return fmt.Errorf("event %x has no delivery", k)
@@ -208,7 +230,11 @@ func (l *loading) progress(r *row) error {
 	if string(l.mk) != string(l.rk) {
 		return nil
 	}
-	p, err := decodeProgress(l.mv)
+	v, err := checkedRow(l.mk, l.mv)
+	if err != nil {
+		return fmt.Errorf("progress: %w", err)
+	}
+	p, err := decodeProgress(v)
 	if err != nil {
 		return fmt.Errorf("progress %x: %w", l.mk, err)
 	}

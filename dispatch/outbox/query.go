@@ -141,9 +141,9 @@ func (x *sight) complete(tx *bolt.Tx) (Delivery, bool, error) {
 	if x.row != nil {
 		id, target = x.row.id, x.row.target
 	} else {
-		v := tx.Bucket(bucketDeliveries).Get(seqKey(x.seq))
+		v, err := getRow(tx.Bucket(bucketDeliveries), seqKey(x.seq))
 		if v == nil {
-			return Delivery{}, false, nil
+			return Delivery{}, false, err
 		}
 		d, err := decodeDelivery(v)
 		if err != nil {
@@ -152,7 +152,11 @@ func (x *sight) complete(tx *bolt.Tx) (Delivery, bool, error) {
 		id, target = d.id, d.target
 	}
 	if !x.traceKnown && (x.p.status != pendingNo || x.p.nextAt != 0) {
-		if v := tx.Bucket(bucketProgress).Get(seqKey(x.seq)); v != nil {
+		v, err := getRow(tx.Bucket(bucketProgress), seqKey(x.seq))
+		if err != nil {
+			return Delivery{}, false, fmt.Errorf("outbox: progress %d: %w", x.seq, err)
+		}
+		if v != nil {
 			p, err := decodeProgress(v)
 			if err != nil {
 				return Delivery{}, false, fmt.Errorf("outbox: progress %d: %w", x.seq, err)
@@ -161,9 +165,9 @@ func (x *sight) complete(tx *bolt.Tx) (Delivery, bool, error) {
 		}
 	}
 	if x.event == nil {
-		v := tx.Bucket(bucketEvents).Get(seqKey(x.eventSeq))
+		v, err := getRow(tx.Bucket(bucketEvents), seqKey(x.eventSeq))
 		if v == nil {
-			return Delivery{}, false, nil
+			return Delivery{}, false, err
 		}
 		h, err := decodeEventRow(v)
 		if err != nil {
@@ -222,7 +226,11 @@ func (s *Store) Event(account, eventID string) ([]Delivery, error) {
 	err := s.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketByEvent).Cursor()
 		for name, _ := c.Seek(k); bytes.HasPrefix(name, k); name, _ = c.Next() {
-			d, err := decodeDelivery(tx.Bucket(bucketDeliveries).Get(name[len(k):]))
+			v, err := getRow(tx.Bucket(bucketDeliveries), name[len(k):])
+			if err != nil {
+				return fmt.Errorf("outbox: delivery %x: %w", name[len(k):], err)
+			}
+			d, err := decodeDelivery(v)
 			if err != nil {
 				return fmt.Errorf("outbox: delivery %x: %w", name[len(k):], err)
 			}

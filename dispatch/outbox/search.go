@@ -89,7 +89,10 @@ func (c *scanning) get(i int) (h *eventHot, err error) {
 	if h != nil || dead {
 		return h, nil
 	}
-	h, err = decodeEventRow(c.tx.Bucket(bucketEvents).Get(seqKey(e.seq)))
+	v, err := getRow(c.tx.Bucket(bucketEvents), seqKey(e.seq))
+	if err == nil {
+		h, err = decodeEventRow(v)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("outbox: event %d: %w", e.seq, err)
 	}
@@ -191,6 +194,10 @@ func (c *scanning) delivery(event uint64) (bool, error) {
 	// The rows of an event follow it in the sequence.
 	rows := c.tx.Bucket(bucketDeliveries).Cursor()
 	for k, v := rows.Seek(seqKey(event + 1)); len(k) == 8; k, v = rows.Next() {
+		v, err := checkedRow(k, v)
+		if err != nil {
+			return false, fmt.Errorf("outbox: delivery %d: %w", binary.BigEndian.Uint64(k), err)
+		}
 		d, err := decodeDelivery(v)
 		if err != nil {
 			return false, fmt.Errorf("outbox: delivery %d: %w", binary.BigEndian.Uint64(k), err)

@@ -190,7 +190,7 @@ func openFile(path string, noSync bool) (*bolt.DB, error) {
 			{metaDeadBytes, 0},
 			{metaDeadCount, 0},
 		} {
-			if err := meta.Put(m.name, metaValue(m.value)); err != nil {
+			if err := meta.Put(m.name, withSum(m.name, metaValue(m.value))); err != nil {
 				return err
 			}
 		}

@@ -128,15 +128,45 @@ type Refs struct {
 	SecurityID     string `json:"securityId,omitempty"`
 }
 
-// SubscriptionFilter narrows a list of subscriptions. All values must match,
-// repeats of one name included: a subscription must name each of them.
+// SubscriptionFilter narrows a list of subscriptions. All that is set must
+// fit, repeats of one name included: a subscription must name each of them.
 type SubscriptionFilter struct {
+	// Search is a part of the id, the name or the id of the profile, in a list
+	// over all channels also of the channel. Case does not count.
+	Search string
+	// ProfileID is that of the profile it goes through.
+	ProfileID string
+	// Event is one that it takes: it names it, or it names none and its channel
+	// has it.
+	Event string
+
 	ApplicationIDs, EntityIDs, CallsConfigurationIDs, Resources, Users []string
+}
+
+// IsZero reports whether everything fits.
+func (f SubscriptionFilter) IsZero() bool {
+	return f.Search == "" && f.ProfileID == "" && f.Event == "" &&
+		len(f.ApplicationIDs)+len(f.EntityIDs)+len(f.CallsConfigurationIDs)+len(f.Resources)+len(f.Users) == 0
+}
+
+// ProfileFilter narrows a list of profiles. All that is set must fit.
+type ProfileFilter struct {
+	// Search is a part of the id, the URL, or the id of the security setting or
+	// the certificate. Case does not count.
+	Search string
+	// SecurityID and CertificateID are those that it uses.
+	SecurityID, CertificateID string
+}
+
+// SecurityFilter narrows a list of security settings. All that is set must fit.
+type SecurityFilter struct {
+	Search string // part of the id or the type; case does not count
+	Unused bool   // no profile uses it
 }
 
 // CertificateFilter narrows and sorts a list of certificates.
 type CertificateFilter struct {
-	Search     string // substring of the id
+	Search     string // part of the id; case does not count
 	Descending bool   // by id; ascending is the default when sorted
 	SortByID   bool   // false: newest first
 }
