@@ -224,6 +224,7 @@ func (d *Dispatcher) view(res webhook.Result, number int, webhookID string) even
 		Attempt: number, At: res.Started, DurationMs: res.Duration.Milliseconds(), StatusCode: res.StatusCode,
 		Outcome: string(res.Class), ErrorClass: string(res.ErrorClass), Error: res.Error,
 		Response: strings.ToValidUTF8(string(res.Body), "\uFFFD"), Timing: res.Timing, NodeID: d.opts.NodeID, WebhookID: webhookID,
+		RequestHeaders: res.RequestHeaders, ResponseHeaders: res.ResponseHeaders, HeadersCut: res.HeadersCut,
 	}
 }
 
@@ -242,7 +243,7 @@ func (d *Dispatcher) watch(o *outbox.Delivery, status event.Status, seen *event.
 func tailEntry(kind event.TailKind, node string, e *event.Event) event.TailEntry {
 	return event.TailEntry{
 		Kind: kind, At: time.Now().UTC(), NodeID: node, EventID: e.ID, Channel: e.Channel, Name: e.Name,
-		Resource: e.Resource, ApplicationID: e.ApplicationID, EntityID: e.EntityID,
+		Resource: e.Resource, ApplicationID: e.ApplicationID, EntityID: e.EntityID, User: e.User, OrderingKey: e.OrderingKey,
 	}
 }
 

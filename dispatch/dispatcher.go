@@ -164,6 +164,7 @@ type Dispatcher struct {
 	metrics *Metrics
 
 	wake    chan struct{} // the config changed
+	asks    chan func(*scheduler)
 	claimed chan claim
 	results chan *attempt
 	settled chan settledGroup
@@ -192,6 +193,7 @@ func NewDispatcher(o DispatcherOptions) (*Dispatcher, error) {
 	return &Dispatcher{
 		opts: o, log: o.Logger.Named("dispatch"), metrics: NewMetrics(o.Registerer),
 		wake:    make(chan struct{}, 1),
+		asks:    make(chan func(*scheduler)),
 		claimed: make(chan claim),
 		results: make(chan *attempt, o.MaxInFlight),
 		settled: make(chan settledGroup),

@@ -56,6 +56,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			s.answered(g)
 		case <-d.wake:
 			s.wakeHeld()
+		case f := <-d.asks:
+			f(s)
 		case <-timer.C:
 		}
 	}

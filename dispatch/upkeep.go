@@ -141,7 +141,11 @@ func (u *Upkeep) replay(ctx context.Context, job *event.ReplayJob, l *rate.Limit
 	if err != nil && model.CodeOf(err) != model.CodeConflict { // cancelled meanwhile
 		return err
 	}
-	l.ReserveN(now, min(len(ids), l.Burst()))
+	// Members of one request are not parted, so there may be more than the burst,
+	// which is as much as one reservation takes: the others are a debt.
+	for left := len(ids); left > 0; left -= l.Burst() {
+		l.ReserveN(now, min(left, l.Burst()))
+	}
 	return nil
 }
 

@@ -131,6 +131,37 @@ func TestUpkeep_replay(t *testing.T) {
 	})
 }
 
+// Members of one request are sent again together, and count all the same: the
+// rate is one of deliveries.
+func TestUpkeep_replayRateOfBatches(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		w.start()
+		w.profile("p", func(p *model.Profile) { p.Retry, p.MaxBucketSize = &model.Retry{Policy: model.RetryCustom}, 100 })
+		w.sender.script(always(webhook.ClassTemporary, 404))
+		w.accept("p", many(600, batching(`{}`))...)
+		pass(time.Minute)
+		before := len(w.sender.requests())
+		w.sender.script(nil)
+		defer w.lead(1)()
+		synctest.Wait()
+		w.startReplay(event.ReplayJob{ID: "j1", Rate: 50})
+		pass(5 * time.Second)
+		// A look in the first second, and then 50 a second; the request that is
+		// under way may have up to 100.
+		if got := w.job(); got.Replayed < 200 || got.Replayed > 350 {
+			t.Errorf("after five seconds at 50/s: %d replayed", got.Replayed)
+		}
+		pass(10 * time.Second)
+		if got := w.job(); got.State != event.ReplayDone || got.Replayed != 600 {
+			t.Errorf("at the end: %+v", got)
+		}
+		if n := len(w.sender.requests()) - before; n < 6 || n > 12 {
+			t.Errorf("600 were sent again in %d requests: the batches came apart", n)
+		}
+	})
+}
+
 func TestUpkeep_cancel(t *testing.T) {
 	bubble(t, func(w *world) {
 		t := w.t

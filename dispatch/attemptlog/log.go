@@ -37,6 +37,10 @@ const (
 	MaxBufferedBytes = 32 << 20
 	// MaxErrorLength is how much of an attempt's error text is kept.
 	MaxErrorLength = 512
+	// MaxDeliveredHeaders is how many bytes of a record the headers of an answer
+	// may take that was a success: there are many of them, and few are looked at.
+	// Of others event.MaxHeaders and event.MaxHeaderBytes are kept.
+	MaxDeliveredHeaders = 64
 
 	openTimeout = 5 * time.Second
 	// trimBatch is how many records one transaction removes at most.

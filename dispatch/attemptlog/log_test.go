@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -56,9 +57,26 @@ func sampleEntry(n int) Entry {
 			Attempt: n, At: epoch, DurationMs: 12, StatusCode: 503, Outcome: "temporary", ErrorClass: "status", Error: "503", NodeID: "n1", WebhookID: "w",
 			Timing:   &event.Timing{DNSMs: 1.25, ConnectMs: 0.001, TLSMs: 12.345, FirstByteMs: 1234.567, Reused: true},
 			Response: "no\x00\r\n\ttoday",
+			RequestHeaders: []event.HeaderField{
+				{Name: "Authorization", Value: "Basic ***"},
+				{Name: "Belfry-Attempt", Value: strconv.Itoa(n)},
+				{Name: "Belfry-Channel", Value: "SMS"},
+				{Name: "Belfry-Event", Value: "DELIVERY"},
+				{Name: "Belfry-Event-Id", Value: "e1"},
+				{Name: "Content-Type", Value: "application/json"},
+				{Name: "User-Agent", Value: "belfry"},
+				{Name: "Webhook-Id", Value: "w"},
+				{Name: "Webhook-Timestamp", Value: strconv.FormatInt(epoch.Unix(), 10)},
+			},
+			ResponseHeaders: []event.HeaderField{
+				{Name: "Content-Length", Value: "9"}, {Name: "Content-Type", Value: "text/plain; charset=utf-8"}, {Name: "Date", Value: "Tue, 24 Nov 2026 09:00:01 GMT"},
+			},
 		},
 	}
 }
+
+// encoded is the record of an entry of the event e1.
+func encoded(e Entry) []byte { return encodeEntry(&e, headersOf("e1", &e)) }
 
 func lookup(t *testing.T, l *Log, account, id string) (event.Record, bool) {
 	t.Helper()
@@ -145,7 +163,8 @@ func TestLog_boundedByAge(t *testing.T) {
 
 func TestLog_boundedByBytes(t *testing.T) {
 	t.Parallel()
-	one := int64(len(encodeEvent(sampleEvent("e100"), accepted))+overhead) + int64(len(encodeEntry(new(sampleEntry(1))))+overhead) +
+	entry := sampleEntry(1)
+	one := int64(len(encodeEvent(sampleEvent("e100"), accepted))+overhead) + int64(len(encodeEntry(&entry, headersOf("e100", &entry)))+overhead) +
 		int64(len(timeKey("acme", accepted, "e100"))+listOverhead)
 	l := open(t, Options{MaxBytes: 3 * one})
 	for i := range 5 {
@@ -185,7 +204,7 @@ func TestLog_bufferIsBoundedByBytes(t *testing.T) {
 	l := open(t, Options{})
 	big := sampleEvent("big")
 	e := sampleEntry(1)
-	big.Payload = bytes.Repeat([]byte(" "), 1<<20-itemOverhead-len(e.Attempt.Response))
+	big.Payload = bytes.Repeat([]byte(" "), 1<<20-itemOverhead-len(e.Attempt.Response)-headerSize(e.Attempt.RequestHeaders)-headerSize(e.Attempt.ResponseHeaders))
 	for range MaxBufferedBytes >> 20 {
 		l.Record(big, e)
 	}
@@ -281,15 +300,15 @@ func TestLog_runWrites(t *testing.T) {
 }
 
 func FuzzRecords(f *testing.F) {
-	f.Add(encodeEntry(new(sampleEntry(1))))
+	f.Add(encoded(sampleEntry(1)))
 	f.Add(encodeEvent(sampleEvent("e"), accepted))
 	f.Add(encodeAge(ageRow{number: 5, at: epoch, size: 77}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if e, err := decodeEntry(b); err == nil && !bytes.Equal(encodeEntry(&e), b) {
+		if e, headers, err := decodeEntry(b); err == nil && b[0] == format && !bytes.Equal(encodeEntry(&e, headers), b) {
 			t.Errorf("entry %x", b)
 		}
 		if e, at, err := decodeEvent(b); err == nil {
-			if !bytes.Equal(encodeEvent(&e, at), b) {
+			if b[0] == format && !bytes.Equal(encodeEvent(&e, at), b) {
 				t.Errorf("event %x", b)
 			}
 			if head, headAt, err := decodeHead(b); err != nil || head.ID != e.ID || !headAt.Equal(at) || head.Payload != nil {

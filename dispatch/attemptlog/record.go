@@ -14,8 +14,12 @@ import (
 	"example.com/belfry/dispatch/outbox"
 )
 
-// format is the first byte of every record.
-const format = 3
+// format is the first byte of every record. formatBefore is that of records
+// without headers, which are read as well; records of any other are left out.
+const (
+	format       = 4
+	formatBefore = 3
+)
 
 const (
 	maxField  = 64 << 10
@@ -79,7 +83,7 @@ func decodeHead(b []byte) (event.Event, time.Time, error) {
 
 func readHead(b []byte) (e event.Event, acceptedAt time.Time, r *codec.Reader) {
 	r = codec.NewReader(b)
-	if r.Byte() != format {
+	if f := r.Byte(); f != format && f != formatBefore {
 		r.Fail()
 	}
 	acceptedAt = r.Time()
@@ -91,7 +95,9 @@ func readHead(b []byte) (e event.Event, acceptedAt time.Time, r *codec.Reader) {
 	return e, acceptedAt, r
 }
 
-func encodeEntry(e *Entry) []byte {
+// encodeEntry puts the headers, which a search does not look at, behind
+// everything else.
+func encodeEntry(e *Entry, headers []byte) []byte {
 	b := append(make([]byte, 0, 256), format)
 	for _, s := range [...]string{e.DeliveryID, e.ProfileID, e.URL, string(e.Status)} {
 		b = codec.AppendString(b, s)
@@ -117,14 +123,16 @@ func encodeEntry(e *Entry) []byte {
 			}
 			b = codec.AppendBool(b, t.Reused)
 		}
+		b = codec.AppendBytes(b, headers)
 	}
 	return b
 }
 
-func decodeEntry(b []byte) (Entry, error) {
+// decodeEntry gives the headers as they are kept: see headerContext.
+func decodeEntry(b []byte) (e Entry, headers []byte, err error) {
 	r := codec.NewReader(b)
-	var e Entry
-	if r.Byte() != format {
+	version := r.Byte()
+	if version != format && version != formatBefore {
 		r.Fail()
 	}
 	var status string
@@ -154,9 +162,12 @@ func decodeEntry(b []byte) (Entry, error) {
 			t.Reused = r.Bool()
 			a.Timing = t
 		}
+		if version == format {
+			headers = r.Bytes(maxField)
+		}
 		e.Attempt = a
 	}
-	return e, r.Done()
+	return e, headers, r.Done()
 }
 
 // Lookup finds what this node recorded of an event, newest records included.
@@ -178,7 +189,7 @@ func (l *Log) Lookup(account, eventID string) (event.Record, bool, error) {
 			rec, found = event.Record{}, false
 			c := tx.Bucket(bucketLog).Cursor()
 			for name, v := c.Seek(k); bytes.HasPrefix(name, k); name, v = c.Next() {
-				if err := addRecord(&rec, binary.BigEndian.Uint64(name[len(k):]), v); err != nil {
+				if err := addRecord(&rec, eventID, binary.BigEndian.Uint64(name[len(k):]), v); err != nil {
 					l.log.Warn("a record of the attempt log cannot be read", "event", eventID, "error", err)
 					continue
 				}
@@ -194,7 +205,7 @@ func (l *Log) Lookup(account, eventID string) (event.Record, bool, error) {
 	return rec, found, nil
 }
 
-func addRecord(rec *event.Record, number uint64, v []byte) error {
+func addRecord(rec *event.Record, eventID string, number uint64, v []byte) error {
 	if number == 0 {
 		e, acceptedAt, err := decodeEvent(v)
 		if err == nil {
@@ -202,9 +213,15 @@ func addRecord(rec *event.Record, number uint64, v []byte) error {
 		}
 		return err
 	}
-	e, err := decodeEntry(v)
+	e, headers, err := decodeEntry(v)
 	if err != nil {
 		return err
+	}
+	if e.Attempt != nil && len(headers) > 0 {
+		of := headerContext{eventID, e.Attempt}
+		if err := of.decode(headers); err != nil {
+			return err
+		}
 	}
 	i := slices.IndexFunc(rec.Deliveries, func(d event.Delivery) bool { return d.DeliveryID == e.DeliveryID })
 	if i < 0 {

@@ -145,7 +145,7 @@ func (l *Log) fits(log *bolt.Bucket, key eventKey, f *event.Filter, ref event.Re
 	last := map[string]bool{} // by delivery: whether its last record fits
 	for k, v = c.Next(); bytes.HasPrefix(k, []byte(key)); k, v = c.Next() {
 		looked++
-		d, err := decodeEntry(v)
+		d, _, err := decodeEntry(v)
 		if err != nil {
 			l.log.Warn("a record of the attempt log cannot be read", "event", ref.EventID, "error", err)
 			continue

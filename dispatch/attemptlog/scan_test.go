@@ -114,10 +114,14 @@ func TestScan_filter(t *testing.T) {
 	note(l, "a", "1", 1, delivery("d1", "p", "s", event.StatusRetrying), func(e *event.Event, _ *Entry) { e.Channel, e.Resource = "EMAIL", "res" })
 	note(l, "a", "1", 1, delivery("d2", "q", "t", event.StatusDead))
 	note(l, "a", "1", 1, delivery("d1", "p", "s", event.StatusDelivered))
-	note(l, "a", "2", 2, delivery("d3", "q", "s", event.StatusDelivered), func(e *event.Event, _ *Entry) { e.Name, e.ApplicationID, e.EntityID = "SEEN", "app", "ent" })
+	note(l, "a", "2", 2, delivery("d3", "q", "s", event.StatusDelivered), func(e *event.Event, _ *Entry) {
+		e.Name, e.ApplicationID, e.EntityID, e.User, e.OrderingKey = "SEEN", "app", "ent", "u", "k"
+	})
 	wantIDs(t, l, "a", event.Filter{Channel: "EMAIL"}, "1")
 	wantIDs(t, l, "a", event.Filter{Resource: "res"}, "1")
 	wantIDs(t, l, "a", event.Filter{Name: "SEEN", ApplicationID: "app", EntityID: "ent"}, "2")
+	wantIDs(t, l, "a", event.Filter{User: "u", OrderingKey: "k"}, "2")
+	wantIDs(t, l, "a", event.Filter{User: "k"})
 	wantIDs(t, l, "a", event.Filter{Name: "SEEN", Resource: "res"})
 	wantIDs(t, l, "a", event.Filter{Status: event.StatusDelivered}, "2", "1")
 	wantIDs(t, l, "a", event.Filter{Status: event.StatusRetrying}) // it was
@@ -209,8 +213,33 @@ func TestScan_random(t *testing.T) {
 }
 
 // BenchmarkLog_disk measures the file: events of 1 KiB with one delivered
-// attempt each.
+// attempt each, as a webhook answers it with few headers, with an HMAC
+// signature and with many, and without any headers for comparison.
 func BenchmarkLog_disk(b *testing.B) {
+	signed := []event.HeaderField{
+		{Name: "Webhook-Signature", Value: "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="},
+		{Name: "X-Ib-Hmac-Signature", Value: "SHA256=2b9a197f337de59f5456ed44b1f4267d53508679" + "19da98fda3d34337f1ffa48e"},
+	}
+	many := []event.HeaderField{
+		{Name: "Cache-Control", Value: "no-cache, private"},
+		{Name: "Cf-Ray", Value: "8e1a2b3c4d5e6f70-FRA"},
+		{Name: "Server", Value: "cloudflare"},
+		{Name: "Report-To", Value: string(bytes.Repeat([]byte("r"), 250))},
+		{Name: "X-Request-Id", Value: "0192f0c5-7d0e-7000-8000-000000000001"},
+	}
+	b.Run("few", func(b *testing.B) { benchmarkDisk(b, func(*event.Attempt) {}) })
+	b.Run("signed", func(b *testing.B) {
+		benchmarkDisk(b, func(a *event.Attempt) {
+			a.RequestHeaders, a.ResponseHeaders = append(a.RequestHeaders, signed...), append(a.ResponseHeaders, many...)
+		})
+	})
+	b.Run("none", func(b *testing.B) {
+		benchmarkDisk(b, func(a *event.Attempt) { a.RequestHeaders, a.ResponseHeaders = nil, nil })
+	})
+}
+
+func benchmarkDisk(b *testing.B, change func(*event.Attempt)) {
+	b.Helper()
 	const events = 50_000
 	payload := []byte(`{"a":"` + string(bytes.Repeat([]byte("x"), 1<<10-8)) + `"}`)
 	var size, counted int64
@@ -223,6 +252,8 @@ func BenchmarkLog_disk(b *testing.B) {
 		for i := range events {
 			note(l, "acme", fmt.Sprintf("0192f0c5-7d0e-7000-8000-%012d", i), i, func(e *event.Event, n *Entry) {
 				e.Payload, n.Status, n.NextAt = payload, event.StatusDelivered, time.Time{}
+				n.Attempt.RequestHeaders[4].Value = e.ID
+				change(n.Attempt)
 			})
 			if i%500 == 499 {
 				if err := l.Flush(); err != nil {

@@ -20,7 +20,7 @@ const itemOverhead = 1 << 10
 func (it *item) size() int {
 	n := itemOverhead + len(it.event.Payload)
 	if a := it.entry.Attempt; a != nil {
-		n += len(a.Response)
+		n += len(a.Response) + headerSize(a.RequestHeaders) + headerSize(a.ResponseHeaders)
 	}
 	return n
 }
@@ -113,7 +113,7 @@ func (l *Log) write() error {
 					return err
 				}
 			}
-			if err := put(it, next, encodeEntry(it.entry), 0); err != nil {
+			if err := put(it, next, encodeEntry(it.entry, headersOf(it.event.ID, it.entry)), 0); err != nil {
 				return err
 			}
 		}

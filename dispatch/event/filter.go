@@ -9,7 +9,7 @@ import (
 // hold; those of a delivery are MatchesDelivery's.
 func (f *Filter) MatchesEvent(e *Event, acceptedAt time.Time) bool {
 	return fits(f.Channel, e.Channel) && fits(f.Name, e.Name) && fits(f.Resource, e.Resource) &&
-		fits(f.ApplicationID, e.ApplicationID) && fits(f.EntityID, e.EntityID) &&
+		fits(f.ApplicationID, e.ApplicationID) && fits(f.EntityID, e.EntityID) && fits(f.User, e.User) && fits(f.OrderingKey, e.OrderingKey) &&
 		(f.From.IsZero() || !acceptedAt.Before(f.From)) && (f.To.IsZero() || acceptedAt.Before(f.To))
 }
 

@@ -8,19 +8,21 @@ import (
 func TestFilter_matchesEvent(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	e := &Event{Channel: "SMS", Name: "DELIVERY", Resource: "r", ApplicationID: "app", EntityID: "ent"}
+	e := &Event{Channel: "SMS", Name: "DELIVERY", Resource: "r", ApplicationID: "app", EntityID: "ent", User: "u", OrderingKey: "k"}
 	for _, tt := range []struct {
 		name string
 		f    Filter
 		want bool
 	}{
 		{"empty", Filter{}, true},
-		{"all", Filter{Channel: "SMS", Name: "DELIVERY", Resource: "r", ApplicationID: "app", EntityID: "ent"}, true},
+		{"all", Filter{Channel: "SMS", Name: "DELIVERY", Resource: "r", ApplicationID: "app", EntityID: "ent", User: "u", OrderingKey: "k"}, true},
 		{"channel", Filter{Channel: "sms"}, false},
 		{"event", Filter{Channel: "SMS", Name: "SEEN"}, false},
 		{"resource", Filter{Resource: "s"}, false},
 		{"application", Filter{ApplicationID: "ap"}, false},
 		{"entity", Filter{EntityID: "entity"}, false},
+		{"user", Filter{User: "U"}, false},
+		{"ordering key", Filter{OrderingKey: "u"}, false},
 		{"of deliveries", Filter{Status: StatusDead, ProfileID: "p", SubscriptionID: "s"}, true},
 		{"from then", Filter{From: at}, true},
 		{"from later", Filter{From: at.Add(1)}, false},

@@ -25,8 +25,20 @@ type Delivery struct {
 	Attempts        []Attempt  `json:"attempts"`
 }
 
-// MaxResponse is how much of a receiver's answer an Attempt keeps, in bytes.
-const MaxResponse = 1 << 10
+// What an Attempt keeps of a receiver's answer and of the headers.
+const (
+	MaxResponse = 1 << 10 // bytes of the answer's body
+	// MaxHeaders and MaxHeaderBytes bound the headers of the request, and those
+	// of the answer: their number, and the bytes of their names and values.
+	MaxHeaders     = 64
+	MaxHeaderBytes = 4 << 10
+)
+
+// HeaderField is one header of a request or of an answer, its secrets masked.
+type HeaderField struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // Attempt is the view of one attempt of a delivery.
 type Attempt struct {
@@ -41,7 +53,15 @@ type Attempt struct {
 	Error      string `json:"error,omitempty"` // never holds a secret
 	// Response is the first KiB of the answer, with what is not UTF-8 replaced
 	// and the secrets of the attempt masked.
-	Response  string `json:"response,omitempty"`
+	Response string `json:"response,omitempty"`
+	// RequestHeaders are those that belfry made, as they went out, and
+	// ResponseHeaders those of the answer, both by name; what is secret is
+	// "***". Empty: nothing was sent, or nothing came back.
+	RequestHeaders  []HeaderField `json:"requestHeaders,omitempty"`
+	ResponseHeaders []HeaderField `json:"responseHeaders,omitempty"`
+	// HeadersCut: there were more, or longer ones, than are kept.
+	HeadersCut bool `json:"headersCut,omitempty"`
+
 	NodeID    string `json:"nodeId"`
 	WebhookID string `json:"webhookId,omitempty"`
 }
@@ -85,6 +105,8 @@ type Filter struct {
 	Resource      string `json:"resource,omitempty"`
 	ApplicationID string `json:"applicationId,omitempty"`
 	EntityID      string `json:"entityId,omitempty"`
+	User          string `json:"user,omitempty"`
+	OrderingKey   string `json:"orderingKey,omitempty"`
 
 	// One delivery must fit these three together.
 	Status         Status `json:"status,omitempty"`

@@ -25,6 +25,8 @@ type TailEntry struct {
 	Resource      string    `json:"resource,omitempty"`
 	ApplicationID string    `json:"applicationId,omitempty"`
 	EntityID      string    `json:"entityId,omitempty"`
+	User          string    `json:"user,omitempty"`
+	OrderingKey   string    `json:"orderingKey,omitempty"`
 
 	Deliveries *int `json:"deliveries,omitempty"` // of TailAccepted
 
@@ -44,6 +46,8 @@ type TailFilter struct {
 	Resource       string   `json:"resource,omitempty"`
 	ApplicationID  string   `json:"applicationId,omitempty"`
 	EntityID       string   `json:"entityId,omitempty"`
+	User           string   `json:"user,omitempty"`
+	OrderingKey    string   `json:"orderingKey,omitempty"`
 	ProfileID      string   `json:"profileId,omitempty"`
 	SubscriptionID string   `json:"subscriptionId,omitempty"`
 	Status         Status   `json:"status,omitempty"`

@@ -93,10 +93,17 @@ func (r *Ring) drop(account string) {
 // Append adds an entry of an account that is followed, in place of the oldest
 // one where all places are taken. It does not block.
 //
+// The headers of an attempt, which are most of it, are not kept here.
+//
 // INV tail-1: at most Size entries of at most Accounts accounts are kept.
 func (r *Ring) Append(account string, e event.TailEntry) {
 	if r.followed.Load() == 0 {
 		return
+	}
+	if a := e.Attempt; a != nil && (a.RequestHeaders != nil || a.ResponseHeaders != nil || a.HeadersCut) {
+		short := *a
+		short.RequestHeaders, short.ResponseHeaders, short.HeadersCut = nil, nil, false
+		e.Attempt = &short
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,6 +214,7 @@ func matches(f *event.TailFilter, e *event.TailEntry) bool {
 	fits := func(want, have string) bool { return want == "" || want == have }
 	if !fits(string(f.Kind), string(e.Kind)) || !fits(f.Channel, e.Channel) || !fits(f.Name, e.Name) ||
 		!fits(f.Resource, e.Resource) || !fits(f.ApplicationID, e.ApplicationID) || !fits(f.EntityID, e.EntityID) ||
+		!fits(f.User, e.User) || !fits(f.OrderingKey, e.OrderingKey) ||
 		!fits(f.ProfileID, e.ProfileID) || !fits(string(f.Status), string(e.Status)) {
 		return false
 	}

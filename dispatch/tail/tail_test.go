@@ -67,6 +67,25 @@ func TestRing_followsFromTheFirstPoll(t *testing.T) {
 
 // INV tail-1, tail-2: at the limit nothing is dropped, one above it is counted,
 // for the account's own readers only.
+// Headers would be most of what is kept here.
+func TestRing_noHeaders(t *testing.T) {
+	t.Parallel()
+	r := New(Options{})
+	_, since, _, err := r.Poll(t.Context(), "acme", event.TailFilter{}, 0, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := []event.HeaderField{{Name: "Date", Value: "today"}}
+	given := &event.Attempt{Attempt: 3, RequestHeaders: fields, ResponseHeaders: fields, HeadersCut: true}
+	e := entry("1")
+	e.Attempt = given
+	r.Append("acme", e)
+	es, _, _, err := r.Poll(t.Context(), "acme", event.TailFilter{}, since, 1, 0)
+	if diff := cmp.Diff(&event.Attempt{Attempt: 3}, es[0].Attempt); diff != "" || err != nil || given.RequestHeaders == nil {
+		t.Errorf("%v, %v (-want +got):\n%s", err, given, diff)
+	}
+}
+
 func TestRing_size(t *testing.T) {
 	t.Parallel()
 	const size = 8
@@ -209,7 +228,7 @@ func TestRing_waitingReaderMakesRoom(t *testing.T) {
 func TestMatches(t *testing.T) {
 	t.Parallel()
 	e := event.TailEntry{
-		Kind: event.TailAttempt, Channel: "SMS", Name: "DELIVERY", Resource: "r", ApplicationID: "a", EntityID: "e",
+		Kind: event.TailAttempt, Channel: "SMS", Name: "DELIVERY", Resource: "r", ApplicationID: "a", EntityID: "e", User: "u", OrderingKey: "k",
 		ProfileID: "p", SubscriptionIDs: []string{"s1", "s2"}, Status: event.StatusDelivered,
 	}
 	for name, f := range map[string]struct{ yes, no event.TailFilter }{
@@ -219,6 +238,8 @@ func TestMatches(t *testing.T) {
 		"resource":     {event.TailFilter{Resource: "r"}, event.TailFilter{Resource: "R"}},
 		"application":  {event.TailFilter{ApplicationID: "a"}, event.TailFilter{ApplicationID: "b"}},
 		"entity":       {event.TailFilter{EntityID: "e"}, event.TailFilter{EntityID: "f"}},
+		"user":         {event.TailFilter{User: "u"}, event.TailFilter{User: "k"}},
+		"ordering key": {event.TailFilter{OrderingKey: "k"}, event.TailFilter{OrderingKey: "u"}},
 		"profile":      {event.TailFilter{ProfileID: "p"}, event.TailFilter{ProfileID: "q"}},
 		"subscription": {event.TailFilter{SubscriptionID: "s2"}, event.TailFilter{SubscriptionID: "s3"}},
 		"status":       {event.TailFilter{Status: event.StatusDelivered}, event.TailFilter{Status: event.StatusDead}},

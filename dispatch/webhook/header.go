@@ -45,10 +45,7 @@ func isReserved(canonical string) bool {
 // failure and nothing is sent.
 func (s *Sender) header(r *Request, at time.Time, bearer model.Secret) (http.Header, *failure) {
 	d := r.Destination
-	signature := s.hmacHeader
-	if d.Auth != nil && d.Auth.Type == model.CredentialsHMAC && d.Auth.HeaderName != "" {
-		signature = http.CanonicalHeaderKey(d.Auth.HeaderName)
-	}
+	signature := s.signatureHeader(d.Auth)
 	h := make(http.Header, len(d.Headers)+len(r.Headers)+8)
 	for _, source := range []map[string]string{d.Headers, r.Headers} {
 		for name, value := range source {
@@ -82,6 +79,14 @@ func (s *Sender) header(r *Request, at time.Time, bearer model.Secret) (http.Hea
 		return nil, f
 	}
 	return h, nil
+}
+
+// signatureHeader is the header of the HMAC signature.
+func (s *Sender) signatureHeader(a *Auth) string {
+	if a != nil && a.Type == model.CredentialsHMAC && a.HeaderName != "" {
+		return http.CanonicalHeaderKey(a.HeaderName)
+	}
+	return s.hmacHeader
 }
 
 // authenticate adds what the security setting asks for.

@@ -57,72 +57,118 @@ func secretsOf(a *Auth, bearer model.Secret, sent http.Header) (out []string) {
 	return out
 }
 
-// mask returns the first KiB of an answer with *** in place of every secret: a
-// receiver may show what it was sent, and in another notation. A part of one
-// that the end of the body has cut is masked too.
+// masker takes the secrets of one attempt out of what its result shows.
 //
 // INV webhook-11: no result holds a secret of its attempt that is minSecret or
 // longer, as it is, in base64, or escaped for a URL, JSON or HTML.
-func mask(body []byte, secrets []string) []byte {
+type masker struct {
+	secrets []string
+	forms   map[string]struct{} // of the secrets; nil: not made yet
+	longest int                 // of the forms
+}
+
+func newMasker(secrets []string) *masker { return &masker{secrets: secrets} }
+
+// prepare makes the forms, which takes longer than all the rest and is often
+// not needed.
+func (m *masker) prepare() {
+	if m.forms != nil {
+		return
+	}
+	m.forms = map[string]struct{}{}
+	for i, s := range m.secrets {
+		if !slices.Contains(m.secrets[:i], s) {
+			addForms(m.forms, s)
+		}
+	}
+	for f := range m.forms {
+		m.longest = max(m.longest, len(f))
+	}
+}
+
+// body returns the first KiB of an answer with *** in place of every secret: a
+// receiver may show what it was sent, and in another notation. A part of one
+// that the end of the body has cut is masked too.
+func (m *masker) body(body []byte) []byte {
 	if len(body) == 0 {
 		return nil
 	}
-	forms := map[string]struct{}{}
-	longest := 0
 	if len(body) >= minSecret {
-		for i, s := range secrets {
-			if !slices.Contains(secrets[:i], s) {
-				addForms(forms, s)
+		m.prepare()
+	}
+	if len(m.forms) == 0 {
+		return bytes.Clone(body[:min(len(body), keptBody)])
+	}
+	body = body[:min(len(body), maskWindow+m.longest)]
+	hidden := m.find(body)
+	for f := range m.forms {
+		for n := min(len(f), len(body)); n >= minSecret; n-- {
+			if f[n-1] == body[len(body)-1] && bytes.HasSuffix(body, []byte(f[:n])) {
+				hidden = hide(hidden, len(body), len(body)-n, len(body))
+				break
 			}
 		}
 	}
-	if len(forms) == 0 {
-		return bytes.Clone(body[:min(len(body), keptBody)])
+	return without(body, hidden, keptBody)
+}
+
+// text returns s with *** in place of every secret.
+func (m *masker) text(s string) string {
+	if len(s) < minSecret {
+		return s
 	}
-	for f := range forms {
-		longest = max(longest, len(f))
+	m.prepare()
+	hidden := m.find([]byte(s))
+	if hidden == nil {
+		return s
 	}
-	body = body[:min(len(body), maskWindow+longest)]
-	hidden := make([]bool, len(body))
-	found := false
-	hide := func(from, to int) {
-		found = true
-		for i := from; i < to; i++ {
-			hidden[i] = true
-		}
-	}
-	for f := range forms {
+	return string(without([]byte(s), hidden, len(s)+len(masked)))
+}
+
+// find marks the bytes that are of a secret; nil: none is.
+func (m *masker) find(b []byte) (hidden []bool) {
+	for f := range m.forms {
 		form := []byte(f)
 		for at := 0; ; at++ {
-			i := bytes.Index(body[at:], form)
+			i := bytes.Index(b[at:], form)
 			if i < 0 {
 				break
 			}
 			at += i
-			hide(at, at+len(form))
-		}
-		for n := min(len(form), len(body)); n >= minSecret; n-- {
-			if form[n-1] == body[len(body)-1] && bytes.HasSuffix(body, form[:n]) {
-				hide(len(body)-n, len(body))
-				break
-			}
+			hidden = hide(hidden, len(b), at, at+len(form))
 		}
 	}
-	if !found {
-		return bytes.Clone(body[:min(len(body), keptBody)])
+	return hidden
+}
+
+// hide marks some of n bytes.
+func hide(hidden []bool, n, from, to int) []bool {
+	if hidden == nil {
+		hidden = make([]bool, n)
 	}
-	out := make([]byte, 0, keptBody+len(masked))
-	for i, c := range body {
+	for i := from; i < to; i++ {
+		hidden[i] = true
+	}
+	return hidden
+}
+
+// without copies at most limit bytes of b with *** in place of what is hidden.
+func without(b []byte, hidden []bool, limit int) []byte {
+	if hidden == nil {
+		return bytes.Clone(b[:min(len(b), limit)])
+	}
+	out := make([]byte, 0, limit+len(masked))
+	for i, c := range b {
 		switch {
-		case len(out) >= keptBody:
-			return out[:keptBody]
+		case len(out) >= limit:
+			return out[:limit]
 		case !hidden[i]:
 			out = append(out, c)
 		case i == 0 || !hidden[i-1]:
 			out = append(out, masked...)
 		}
 	}
-	return out[:min(len(out), keptBody)]
+	return out[:min(len(out), limit)]
 }
 
 // addForms adds the notations in which a receiver may show a secret.

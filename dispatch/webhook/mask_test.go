@@ -170,12 +170,12 @@ func TestMask_edges(t *testing.T) {
 		{"moved to the front by a mask", strings.Repeat("s"+secret, 20) + x(2*keptBody), secret, strings.Repeat("s***", 20) + x(keptBody-80)},
 		{"larger than the window", x(8) + strings.Repeat("ab", maskWindow) + x(9), strings.Repeat("ab", maskWindow), x(8) + "***" + x(9)},
 	} {
-		got := string(mask([]byte(tt.body), []string{tt.secret}))
+		got := string(newMasker([]string{tt.secret}).body([]byte(tt.body)))
 		if got != tt.want {
 			t.Errorf("%s: %d bytes %.60q, want %d bytes %.60q", tt.name, len(got), got, len(tt.want), tt.want)
 		}
 	}
-	if mask(nil, []string{secret}) != nil {
+	if newMasker([]string{secret}).body(nil) != nil {
 		t.Error("a body that is not there is there")
 	}
 }
@@ -187,7 +187,7 @@ func BenchmarkMask(b *testing.B) {
 		body := bytes.Repeat([]byte(`{"status":"accepted"} `), size/22+1)[:size]
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			for b.Loop() {
-				mask(body, secretsOf(d, model.Secret{}, h))
+				newMasker(secretsOf(d, model.Secret{}, h)).body(body)
 			}
 		})
 	}

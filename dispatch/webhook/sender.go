@@ -299,12 +299,17 @@ func (s *Sender) post(ctx context.Context, r *Request, p plan, bearer model.Secr
 	a, f := s.exchange(ctx, p.rt, &outgoing{
 		url: p.url, header: h, body: r.Body, gap: p.gap, limit: bodyLimit, decides: p.rules.body != nil, permit: r.Permit,
 	})
+	m := newMasker(secretsOf(r.Destination.Auth, bearer, h))
+	var res Result
 	if f != nil {
-		res := f.result()
+		res = f.result()
 		res.Timing = a.timing
-		return res
+	} else {
+		res = p.rules.judge(a, now)
+		res.Body = m.body(a.body)
 	}
-	res := p.rules.judge(a, now)
-	res.Body = mask(a.body, secretsOf(r.Destination.Auth, bearer, h))
+	if res.Timing != nil { // else nothing was sent
+		s.showHeaders(&res, r, h, a.header, m)
+	}
 	return res
 }

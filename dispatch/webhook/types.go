@@ -120,4 +120,9 @@ type Result struct {
 	Timing *event.Timing
 	// Body is the first KiB of the answer, its secrets masked.
 	Body []byte
+	// RequestHeaders and ResponseHeaders are what went out and what came back,
+	// by name, without secrets and at most event.MaxHeaders and
+	// event.MaxHeaderBytes each. HeadersCut: there was more.
+	RequestHeaders, ResponseHeaders []event.HeaderField
+	HeadersCut                      bool
 }

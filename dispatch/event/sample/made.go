@@ -137,6 +137,11 @@ var families = []family{
 		`{"messageId":"{id}","event":"{event}","receivedAt":"2026-01-05T10:00:00.000+0000","content":{"brandId":"00000000-0000-4000-8000-000000000000"},"platform":{}}`,
 	},
 	{
+		"NUMBER_LOOKUP", "",
+		`{` + report + `,"mccMnc":"26202","imsi":"262020000000000","originalNetwork":{"networkName":"Test","networkPrefix":"155","countryName":"Germany","countryPrefix":"49"},` +
+			`"ported":false,"roaming":false,"price":{"pricePerLookup":0.0,"currency":"EUR"}}`,
+	},
+	{
 		"WHATSAPP", "",
 		`{"messageId":"{id}","from":"4915550100000","content":{"type":"{event}","description":"A test of belfry"},"createdAt":"2026-01-05T10:00:00.000+0000"}`,
 	},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,28 @@ func TestPayload_catalogue(t *testing.T) {
 				t.Errorf("%s %s has the payload of %s", c.Name, name, other)
 			}
 			seen[string(p)] = c.Name + " " + name
+		}
+	}
+}
+
+// No event of the catalogue is left to the shape that fits everything: a receiver
+// that is tested with it would learn nothing.
+func TestPayload_everyEventHasAFamily(t *testing.T) {
+	t.Parallel()
+	all, err := Events()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range model.Channels() {
+		if len(c.Events) == 0 {
+			t.Errorf("%s has no events", c.Name)
+		}
+		for _, name := range c.Events {
+			byHand := slices.ContainsFunc(all, func(e Event) bool { return e.Channel == c.Name && e.Event == name })
+			made := slices.IndexFunc(families, func(f family) bool { return f.has(c.Name, name) })
+			if !byHand && made == len(families)-1 {
+				t.Errorf("%s %s has a payload of no family", c.Name, name)
+			}
 		}
 	}
 }
