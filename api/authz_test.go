@@ -155,7 +155,7 @@ func wantRefusal(t *testing.T, name string, res *httptest.ResponseRecorder, stat
 }
 
 // calls counts the changes that were asked of the cluster.
-func (c *fakeCluster) calls() int { return c.transfers + len(c.removed) }
+func (c *fakeCluster) calls() int { return c.transfers + len(c.removed) + len(c.drains) }
 
 // owned sums up what an account owns.
 func (f *fakeConfig) owned(account string) string {

@@ -98,15 +98,7 @@ func listCertificates[W any](r *request, wire func(model.Certificate) W) error {
 		return err
 	}
 	var v model.Violations
-	f := model.CertificateFilter{}
-	if q, ok := r.query["search"]; ok {
-		if len(q) > 1 {
-			v.Add("search", "must be given once")
-		} else if msg := model.CheckText(q[0], 0, model.MaxIDLength); msg != "" {
-			v.Add("search", "%s", msg)
-		}
-		f.Search = q[0]
-	}
+	f := model.CertificateFilter{Search: r.search(&v)}
 	if q, ok := r.query["sortBy"]; ok {
 		f.SortByID = len(q) == 1 && q[0] == "CERTIFICATE_ID"
 		if !f.SortByID {

@@ -81,10 +81,28 @@ func TestClient_everyMethod(t *testing.T) {
 	clientAccounts(t, c, m)
 	clientNode(t, c, m)
 	clientWatch(t, c, m)
+	clientRenews(t, h, m)
 	for f := range reflect.TypeFor[*client.Client]().Methods() {
 		if !m[f.Name] {
 			t.Errorf("%s is not tried", f.Name)
 		}
+	}
+}
+
+func clientRenews(t *testing.T, h *harness, m tried) {
+	t.Helper()
+	c, err := client.New(client.Options{
+		BaseURLs: []string{"http://node"}, Token: model.NewSecret(h.bearer(t, tokenForm())), TokenScheme: "Bearer", HTTPClient: &http.Client{Transport: inProcess{t, h}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := c.Session(t.Context())
+	if err != nil || who.SessionEndsAt.IsZero() {
+		t.Errorf("Session: %+v, %v", who, err)
+	}
+	if r := answerOf[client.RenewedToken](t, m, "RenewSession")(c.RenewSession(t.Context())); r.Token.IsZero() || r.TokenExpiresAt.Before(who.TokenExpiresAt) || !r.SessionEndsAt.Equal(who.SessionEndsAt) {
+		t.Errorf("RenewSession: %+v of %+v", r, who)
 	}
 }
 
@@ -100,7 +118,7 @@ func clientConfig(t *testing.T, c *client.Client, m tried) {
 	if s := answerOf[client.Security](t, m, "RevealSecurity")(c.RevealSecurity(ctx, "sec-2")); s.Credentials == nil || s.Credentials.SecretKey != canary+"2" {
 		t.Errorf("RevealSecurity: %+v", s)
 	}
-	if p := answerOf[client.Page[client.Security]](t, m, "SecuritySettings")(c.SecuritySettings(ctx, stale)); p.Paging.TotalResults != 3 || len(p.Results) != 1 {
+	if p := answerOf[client.Page[client.Security]](t, m, "SecuritySettings")(c.SecuritySettings(ctx, client.SecurityFilter{}, stale)); p.Paging.TotalResults != 3 || len(p.Results) != 1 {
 		t.Errorf("SecuritySettings: %+v", p)
 	}
 
@@ -137,7 +155,7 @@ func clientConfig(t *testing.T, c *client.Client, m tried) {
 	if p, err := c.Profile(ctx, "prof-2", client.Read{}); err != nil || p.Retry != nil || p.WindowSize != 40 || p.RateLimit != 7 {
 		t.Errorf("after UpdateProfile: %+v, %v", p, err)
 	}
-	if p := answerOf[client.Page[client.Profile]](t, m, "Profiles")(c.Profiles(ctx, stale)); p.Paging.TotalResults != 3 {
+	if p := answerOf[client.Page[client.Profile]](t, m, "Profiles")(c.Profiles(ctx, client.ProfileFilter{}, stale)); p.Paging.TotalResults != 3 {
 		t.Errorf("Profiles: %+v", p)
 	}
 
@@ -149,6 +167,15 @@ func clientConfig(t *testing.T, c *client.Client, m tried) {
 	answerOf[client.Refs](t, m, "ReplaceSubscription")(c.ReplaceSubscription(ctx, "SMS", "sub-2", sub))
 	if s := answerOf[client.Subscription](t, m, "Subscription")(c.Subscription(ctx, "SMS", "sub-2", stale)); s.Name != "Two" || len(s.Criteria) != 1 {
 		t.Errorf("Subscription: %+v", s)
+	}
+	if p := answerOf[client.Page[client.ChannelSubscription]](t, m, "AllSubscriptions")(c.AllSubscriptions(ctx, client.Filter{ApplicationIDs: []string{"app"}, ProfileID: "prof-2", Event: "DELIVERY", Search: "TWO"}, stale)); len(p.Results) != 1 || p.Results[0].Channel != "SMS" {
+		t.Errorf("subscriptions of all channels: %+v", p)
+	}
+	if p, err := c.Profiles(ctx, client.ProfileFilter{Search: "PROF", AuthID: "sec-2", ClientCertificateID: "cert-2"}, client.Read{}); err != nil || len(p.Results) != 1 || p.Results[0].ProfileID != "prof-2" {
+		t.Errorf("Profiles by what they use: %+v, %v", p, err)
+	}
+	if p, err := c.SecuritySettings(ctx, client.SecurityFilter{Search: "FREE", Unused: true}, client.Read{}); err != nil || len(p.Results) != 1 || p.Results[0].AuthID != "sec-free" {
+		t.Errorf("settings that nothing uses: %+v, %v", p, err)
 	}
 	if p := answerOf[client.Page[client.Subscription]](t, m, "Subscriptions")(c.Subscriptions(ctx, "SMS", client.Filter{ApplicationIDs: []string{"app"}}, stale)); len(p.Results) != 1 || p.Paging.TotalResults != 1 {
 		t.Errorf("Subscriptions: %+v", p)
@@ -255,6 +282,14 @@ func clientNode(t *testing.T, c *client.Client, m tried) {
 		t.Errorf("Nodes: %+v", n)
 	}
 	answerOf[[]client.Partition](t, m, "Partitions")(c.Partitions(ctx))
+	var backup bytes.Buffer
+	if m.ok(t, "Backup", c.Backup(ctx, true, &backup)); backup.String() != "a backup" {
+		t.Errorf("Backup: %q", backup.String())
+	}
+	m.ok(t, "DrainNode", c.DrainNode(ctx, "n2"))
+	m.ok(t, "UndrainNode", c.UndrainNode(ctx, "n2"))
+	answerOf[client.ClusterHealth](t, m, "ClusterHealth")(c.ClusterHealth(ctx))
+	answerOf[client.Digests](t, m, "Digests")(c.Digests(ctx, client.GroupEvents, "n2"))
 	m.ok(t, "TransferLeadership", c.TransferLeadership(ctx))
 	m.ok(t, "RemoveNode", c.RemoveNode(ctx, "n2"))
 	m.ok(t, "Live", c.Live(ctx))
@@ -287,6 +322,22 @@ func clientWatch(t *testing.T, c *client.Client, m tried) {
 	if d := answerOf[client.DeadLetter](t, m, "DeadLetter")(c.DeadLetter(ctx, "d1")); d.Event.ID != "e1" || d.Failure.StatusCode != http.StatusServiceUnavailable || !d.AcceptedAt.Equal(at) || len(d.Event.Payload) == 0 {
 		t.Errorf("DeadLetter: %+v", d)
 	}
+	for name, export := range map[string]func(*bytes.Buffer) error{
+		"ExportEvents": func(b *bytes.Buffer) error {
+			return c.ExportEvents(ctx, all, client.CSV, writeCursor(cursorEvents, at, "e"), b)
+		},
+		"ExportDeadLetters": func(b *bytes.Buffer) error { return c.ExportDeadLetters(ctx, dead, client.NDJSON, "", b) },
+		"ExportAudit":       func(b *bytes.Buffer) error { return c.ExportAudit(ctx, accAcme, client.CSV, b) },
+	} {
+		var b bytes.Buffer
+		m.ok(t, name, export(&b))
+		if n := bytes.Count(b.Bytes(), []byte("\n")); n == 0 {
+			t.Errorf("%s: %s", name, &b)
+		}
+	}
+	if err := c.ExportEvents(ctx, event.Filter{Channel: "NOPE"}, client.CSV, "", io.Discard); model.CodeOf(err) != model.CodeInvalid {
+		t.Errorf("an export of nothing: %v", err)
+	}
 	m.ok(t, "ReplayDeadLetter", c.ReplayDeadLetter(ctx, "d1"))
 	job := answerOf[event.ReplayJob](t, m, "StartReplay")(c.StartReplay(ctx, client.ReplayRequest{Filter: dead, Rate: 3}))
 	if job.ID == "" || job.Rate != 3 || job.Filter != dead {
@@ -313,6 +364,7 @@ func clientWatch(t *testing.T, c *client.Client, m tried) {
 	if r := answerOf[event.TestReport](t, m, "TestProfile")(c.TestProfile(ctx, "prof-1", "SMS", "DELIVERY")); r.Attempt.Outcome != "ok" {
 		t.Errorf("TestProfile: %+v", r)
 	}
+	answerOf[event.DestinationStates](t, m, "Destinations")(c.Destinations(ctx, "p", "q"))
 	answerOf[event.Series](t, m, "Series")(c.Series(ctx, "p", time.Minute))
 	answerOf[event.Stats](t, m, "Stats")(c.Stats(ctx, 90*time.Second))
 	var got []string

@@ -2,12 +2,13 @@ package api
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
 	"example.com/belfry/fsm/model"
 )
+
+const drainPath = "/cluster/1/nodes/{nodeId}/drain"
 
 func (s *Server) clusterRoutes() []route {
 	const admin = model.ScopeAdminCluster
@@ -16,6 +17,8 @@ func (s *Server) clusterRoutes() []route {
 		{method: http.MethodGet, path: "/cluster/1/partitions", scope: admin, handle: s.listPartitions},
 		{method: http.MethodPost, path: "/cluster/1/leader/transfer", scope: admin, handle: s.transferLeader},
 		{method: http.MethodDelete, path: "/cluster/1/nodes/{nodeId}", scope: admin, handle: s.removeNode},
+		{method: http.MethodPost, path: drainPath, scope: admin, handle: func(r *request) error { return s.setDraining(r, true) }},
+		{method: http.MethodDelete, path: drainPath, scope: admin, handle: func(r *request) error { return s.setDraining(r, false) }},
 	}
 }
 
@@ -72,13 +75,32 @@ func (s *Server) transferLeader(r *request) error {
 
 func (s *Server) removeNode(r *request) error {
 	id := r.param("nodeId")
-	known := func(n NodeStatus) bool { return n.NodeID == id }
-	if !slices.ContainsFunc(s.o.Cluster.Nodes(), known) {
-		return model.Errorf(model.CodeNotFound, "there is no such node")
+	if !s.knowsNode(id) {
+		return errNoNode()
 	}
 	ctx, cancel := r.writeCtx()
 	defer cancel()
 	if err := s.o.Cluster.RemoveNode(ctx, id); err != nil {
+		return err
+	}
+	return r.empty()
+}
+
+// setDraining answers when the node has noted it. Its partitions move after
+// that.
+func (s *Server) setDraining(r *request, on bool) error {
+	if on {
+		if err := r.noBody(); err != nil {
+			return err
+		}
+	}
+	id := r.param("nodeId")
+	if !s.knowsNode(id) {
+		return errNoNode()
+	}
+	ctx, cancel := r.writeCtx()
+	defer cancel()
+	if err := s.o.Cluster.SetDraining(ctx, id, on); err != nil {
 		return err
 	}
 	return r.empty()

@@ -25,11 +25,11 @@ func TestCluster_reads(t *testing.T) {
 			}
 		}
 	}
-	h.cluster.nodes = []NodeStatus{{NodeID: "n1", APIAddress: "a:1", PeerAddress: "a:2", Role: "LEADER", Voter: true, Live: true, AppliedIndex: 7}, {NodeID: "n2", Role: "FOLLOWER"}}
+	h.cluster.nodes = []NodeStatus{{NodeID: "n1", APIAddress: "a:1", PeerAddress: "a:2", Role: "LEADER", Voter: true, Live: true, AppliedIndex: 7}, {NodeID: "n2", Role: "FOLLOWER", Draining: true}}
 	h.cluster.partitions = []PartitionStatus{{Partition: 0, Owner: "n1", Epoch: 3}, {Partition: 1}}
 	for url, want := range map[string]string{
-		"/cluster/1/nodes": `{"nodes":[{"nodeId":"n1","apiAddress":"a:1","peerAddress":"a:2","role":"LEADER","voter":true,"live":true,"appliedIndex":7},` +
-			`{"nodeId":"n2","apiAddress":"","peerAddress":"","role":"FOLLOWER","voter":false,"live":false,"appliedIndex":0}]}`,
+		"/cluster/1/nodes": `{"nodes":[{"nodeId":"n1","apiAddress":"a:1","peerAddress":"a:2","role":"LEADER","voter":true,"live":true,"draining":false,"appliedIndex":7},` +
+			`{"nodeId":"n2","apiAddress":"","peerAddress":"","role":"FOLLOWER","voter":false,"live":false,"draining":true,"appliedIndex":0}]}`,
 		"/cluster/1/partitions": `{"partitions":[{"partition":0,"owner":"n1","epoch":3},{"partition":1,"owner":"","epoch":0}]}`,
 	} {
 		if got := h.must(t, "GET", url, keyAdmin, "", 200); got != want {
@@ -77,6 +77,29 @@ func TestCluster_remove(t *testing.T) {
 		t.Errorf("removed %v", h.cluster.removed)
 	}
 	clusterErrors(t, h, "DELETE", "/cluster/1/nodes/n1")
+}
+
+// A node is drained by its id, with an empty body or an empty object, and the
+// drain is ended without one.
+func TestCluster_drain(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.cluster.nodes = []NodeStatus{{NodeID: "n1"}, {NodeID: "n/2"}}
+	h.must(t, "POST", "/cluster/1/nodes/n%2F2/drain", keyAdmin, "", 204)
+	h.must(t, "POST", "/cluster/1/nodes/n1/drain", keyAdmin, "{}", 204)
+	h.must(t, "DELETE", "/cluster/1/nodes/n1/drain", keyAdmin, "", 204)
+	if _, at := refusal(t, h.must(t, "POST", "/cluster/1/nodes/n1/drain", keyAdmin, `{"for":"1h"}`, 400)); at["/for"] == "" {
+		t.Errorf("an unknown member names %v", at)
+	}
+	for _, method := range []string{"POST", "DELETE"} {
+		h.must(t, method, "/cluster/1/nodes/none/drain", keyAdmin, "", 404)
+		h.must(t, method, "/cluster/1/nodes/n1/drain", keyFull, "", 403)
+	}
+	if want := []string{"n/2", "n1", "-n1"}; !slices.Equal(h.cluster.drains, want) {
+		t.Errorf("drained %v, want %v", h.cluster.drains, want)
+	}
+	clusterErrors(t, h, "DELETE", "/cluster/1/nodes/n1/drain")
+	clusterErrors(t, h, "POST", "/cluster/1/nodes/n1/drain")
 }
 
 // clusterErrors tries what the cluster can answer to a change.

@@ -1,7 +1,11 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"example.com/belfry/dispatch/event"
@@ -74,9 +78,15 @@ func (s *Server) listDeadLetters(r *request) error {
 		ProfileID: p.text("profileId"), Channel: p.text("channel"), Name: p.text("event"), EventID: p.text("eventId"), From: p.time("from"), To: p.time("to"),
 	}
 	checkDeadFilter(&f, "", &p.v)
-	limit, before := p.limit(), p.deadCursor()
+	form := r.exportForm()
+	limit, before := p.exportLimit(form), p.deadCursor()
 	if err := p.err(); err != nil {
 		return err
+	}
+	if form != formPage {
+		return r.export(exportOfDead(form, before, func(ctx context.Context, before time.Time, limit int) (event.DeadPage, error) {
+			return archive.DeadLetters(ctx, r.caller.account, f, before, limit)
+		}))
 	}
 	page, err := archive.DeadLetters(r.ctx(), r.caller.account, f, before, limit)
 	if err != nil {
@@ -90,6 +100,30 @@ func (s *Server) listDeadLetters(r *request) error {
 		out.NextCursor = writeCursor(cursorDead, page.Next, "")
 	}
 	return r.json(http.StatusOK, out)
+}
+
+func exportOfDead(form exportForm, before time.Time, look func(context.Context, time.Time, int) (event.DeadPage, error)) export {
+	return export{
+		form: form, name: "dead-letters",
+		columns: slices.Concat([]string{"deadAt", "deliveryId", "profileId", "subscriptionIds", "url", "acceptedAt", "attempts", "outcome", "statusCode", "error"}, eventColumns),
+		next: func(ctx context.Context, limit int) (out exportPart, err error) {
+			page, err := look(ctx, before, limit)
+			if err != nil {
+				return out, err
+			}
+			for _, d := range page.DeadLetters {
+				out.rows = append(out.rows, exportRow{deadLetterWire(d, bareEvent{Event: d.Event}), [][]string{slices.Concat([]string{
+					cellOf(d.DeadAt), d.DeliveryID, d.ProfileID, strings.Join(d.SubscriptionIDs, " "), d.URL, cellOf(d.AcceptedAt), strconv.Itoa(d.Attempts),
+					d.Failure.Outcome, number(d.Failure.StatusCode), d.Failure.Error,
+				}, eventCells(&d.Event))}})
+			}
+			before = page.Next
+			if out.more = !before.IsZero(); out.more {
+				out.cursor = writeCursor(cursorDead, before, "")
+			}
+			return out, nil
+		},
+	}
 }
 
 // deliveryID is the id in the path; one that no delivery can have is not

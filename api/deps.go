@@ -16,9 +16,9 @@ type ConfigReader interface {
 	Subscription(account, channel, id string) (model.Subscription, error)
 	ListSubscriptions(account, channel string, f model.SubscriptionFilter, page, size int) (model.Page[model.Subscription], error)
 	Profile(account, id string) (model.Profile, error)
-	ListProfiles(account string, page, size int) (model.Page[model.Profile], error)
+	ListProfiles(account string, f model.ProfileFilter, page, size int) (model.Page[model.Profile], error)
 	Security(account, id string) (model.Security, error)
-	ListSecurity(account string, page, size int) (model.Page[model.Security], error)
+	ListSecurity(account string, f model.SecurityFilter, page, size int) (model.Page[model.Security], error)
 	Certificate(account, id string) (model.Certificate, error)
 	ListCertificates(account string, f model.CertificateFilter, page, size int) (model.Page[model.Certificate], error)
 
@@ -86,6 +86,10 @@ type Cluster interface {
 	Partitions() []PartitionStatus
 	TransferLeadership(ctx context.Context) error
 	RemoveNode(ctx context.Context, nodeID string) error
+	// SetDraining has a node give its partitions away and be given none, or ends
+	// that. It returns when the node has noted it; CodeConflict when the node
+	// does not answer or none would be left that delivers.
+	SetDraining(ctx context.Context, nodeID string, on bool) error
 	// NodeID is this node's id, for the Belfry-Node response header.
 	NodeID() string
 }
@@ -98,6 +102,7 @@ type NodeStatus struct {
 	Role         string `json:"role"` // LEADER or FOLLOWER
 	Voter        bool   `json:"voter"`
 	Live         bool   `json:"live"`
+	Draining     bool   `json:"draining"`
 	AppliedIndex uint64 `json:"appliedIndex"`
 }
 

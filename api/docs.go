@@ -133,7 +133,7 @@ func newDocs(openAPI []byte, table []route, version string) (*docsPages, error) 
 		Title: file.Info.Title, Version: version, Description: file.Info.Description, Style: template.CSS(docsCSS), //nolint:gosec // our own embedded file
 		Groups: docGroups(&file, table),
 		Links: []docLink{
-			{"/docs", "Documentation of every operation"}, {"/openapi.yaml", "OpenAPI document"}, {"/readyz?verbose", "Readiness"}, {"/metrics", "Metrics"},
+			{"/console/", "Console"}, {"/docs", "Documentation of every operation"}, {"/openapi.yaml", "OpenAPI document"}, {"/readyz?verbose", "Readiness"}, {"/metrics", "Metrics"},
 		},
 	}
 	sum := sha256.Sum256([]byte(docsCSS))

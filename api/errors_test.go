@@ -152,7 +152,7 @@ func TestAlias(t *testing.T) {
 		method: "POST", url: alias(profiles), key: keyManage, body: `{"profileId":"p",` + hook + `}`, status: 201,
 		headers: map[string]string{"Location": profiles + "/p"},
 	}.on(t, h)
-	for _, u := range []string{contractAlias, contractAlias + "/nothing", contractPrefix, contractPrefix + "/nothing/here", contractPrefix + "/certificates/test", contractPrefix + "/subscription"} {
+	for _, u := range []string{contractAlias, contractAlias + "/nothing", contractPrefix, contractPrefix + "/nothing/here", contractPrefix + "/certificates/test", contractPrefix + "/subscriptions"} {
 		sc := scenario{method: "GET", url: u, key: keyManage, status: 404}
 		if e := readContractError(t, sc.on(t, h)); e.MessageID != "NOT_FOUND" {
 			t.Errorf("%s: %+v", u, e)

@@ -1,7 +1,11 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"example.com/belfry/dispatch/event"
@@ -64,14 +68,21 @@ func (s *Server) searchEvents(r *request) error {
 	p := r.strictQuery()
 	f := event.Filter{
 		Channel: p.text("channel"), Name: p.text("event"), Resource: p.text("resource"), ApplicationID: p.text("applicationId"), EntityID: p.text("entityId"),
+		User: p.text("user"), OrderingKey: p.text("orderingKey"),
 		Status: choice(p, "status", deliveryStates...), ProfileID: p.text("profileId"), SubscriptionID: p.text("subscriptionId"),
 		From: p.time("from"), To: p.time("to"),
 	}
 	checkCatalogue(f.Channel, f.Name, "", &p.v)
 	checkRange(f.From, f.To, "", &p.v)
-	limit, after := p.limit(), p.eventCursor()
+	form := r.exportForm()
+	limit, after := p.exportLimit(form), p.eventCursor()
 	if err := p.err(); err != nil {
 		return err
+	}
+	if form != formPage {
+		return r.export(exportOfEvents(form, after, func(ctx context.Context, after event.Ref, limit int) (event.Page, error) {
+			return archive.Search(ctx, r.caller.account, f, after, limit)
+		}))
 	}
 	page, err := archive.Search(r.ctx(), r.caller.account, f, after, limit)
 	if err != nil {
@@ -85,6 +96,55 @@ func (s *Server) searchEvents(r *request) error {
 		out.NextCursor = writeCursor(cursorEvents, page.Next.AcceptedAt, page.Next.EventID)
 	}
 	return r.json(http.StatusOK, out)
+}
+
+// exportOfEvents has a line for every delivery, and one for an event without.
+func exportOfEvents(form exportForm, after event.Ref, look func(context.Context, event.Ref, int) (event.Page, error)) export {
+	return export{
+		form: form, name: "events", columns: slices.Concat([]string{"acceptedAt"}, eventColumns, []string{
+			"deliveryId", "profileId", "subscriptionIds", "url", "status", "attempts", "lastStatusCode", "lastOutcome", "nextAttemptAt",
+		}),
+		next: func(ctx context.Context, limit int) (out exportPart, err error) {
+			page, err := look(ctx, after, limit)
+			if err != nil {
+				return out, err
+			}
+			for _, rec := range page.Records {
+				sum := summaryWire(rec)
+				begin := append([]string{cellOf(sum.AcceptedAt)}, eventCells(&sum.Event)...)
+				row := exportRow{json: sum}
+				for _, d := range sum.Deliveries {
+					next := ""
+					if d.NextAttemptAt != nil {
+						next = cellOf(*d.NextAttemptAt)
+					}
+					row.lines = append(row.lines, slices.Concat(begin, []string{
+						d.DeliveryID, d.ProfileID, strings.Join(d.SubscriptionIDs, " "), d.URL, string(d.Status), strconv.Itoa(d.Attempts), number(d.LastStatusCode), d.LastOutcome, next,
+					}))
+				}
+				if len(row.lines) == 0 {
+					row.lines = [][]string{slices.Concat(begin, make([]string, 9))}
+				}
+				out.rows = append(out.rows, row)
+			}
+			after, out.unreachable = page.Next, page.Unreachable
+			if out.more = after != (event.Ref{}); out.more {
+				out.cursor = writeCursor(cursorEvents, after.AcceptedAt, after.EventID)
+			}
+			return out, nil
+		},
+	}
+}
+
+// eventColumns are the members of an event in a line of an export.
+var eventColumns = []string{
+	"eventId", "channel", "event", "format", "applicationId", "entityId", "callsConfigurationId", "resource", "user", "orderingKey", "occurredAt", "receivedAt",
+}
+
+func eventCells(e *event.Event) []string {
+	return []string{
+		e.ID, e.Channel, e.Name, e.Format, e.ApplicationID, e.EntityID, e.CallsConfigurationID, e.Resource, e.User, e.OrderingKey, cellOf(e.OccurredAt), cellOf(e.ReceivedAt),
+	}
 }
 
 func summaryWire(rec event.Record) eventSummary {

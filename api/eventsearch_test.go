@@ -34,10 +34,10 @@ func TestSearchEvents(t *testing.T) {
 		}, {Event: event.Event{ID: "e0", Channel: "SMS", Name: "CLICK"}}},
 		Next: event.Ref{AcceptedAt: at, EventID: "e/0 ü"}, Unreachable: []string{"n3"},
 	}
-	const all = "?channel=SMS&event=DELIVERY&status=RETRYING&profileId=p&subscriptionId=s&resource=r&applicationId=a&entityId=e&from=2026-11-23T10:00:00%2B01:00&to=2026-11-24T00:00:00Z&limit=200"
+	const all = "?channel=SMS&event=DELIVERY&status=RETRYING&profileId=p&subscriptionId=s&resource=r&applicationId=a&entityId=e&user=u&orderingKey=k&from=2026-11-23T10:00:00%2B01:00&to=2026-11-24T00:00:00Z&limit=200"
 	body := scenario{method: "GET", url: eventsPath + all, key: keyFull, status: 200, hasNot: []string{canary, "payload"}}.on(t, h)
 	want := search{account: accAcme, limit: 200, filter: event.Filter{
-		Channel: "SMS", Name: "DELIVERY", Status: event.StatusRetrying, ProfileID: "p", SubscriptionID: "s", Resource: "r", ApplicationID: "a", EntityID: "e",
+		Channel: "SMS", Name: "DELIVERY", Status: event.StatusRetrying, ProfileID: "p", SubscriptionID: "s", Resource: "r", ApplicationID: "a", EntityID: "e", User: "u", OrderingKey: "k",
 		From: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC),
 	}}
 	if d := cmp.Diff(want, archive.asked, cmp.AllowUnexported(search{})); d != "" {
@@ -81,6 +81,7 @@ func TestSearch_badParameters(t *testing.T) {
 	}
 	events := map[string]string{
 		"status=dead": "status", "status=": "status", "subscriptionId=": "subscriptionId", "resource=" + long: "resource", "applicationId=": "applicationId", "entityId=": "entityId",
+		"user=": "user", "user=" + long: "user", "orderingKey=": "orderingKey", "orderingKey=" + long: "orderingKey",
 		"cursor=" + dead: "cursor", "cursor=" + writeCursor(cursorEvents, time.Time{}, ""): "cursor", "cursor=" + writeCursor(cursorEvents, time.Unix(0, 1), long): "cursor",
 		"cursor=" + writeCursor(cursorEvents, time.Unix(0, 1), "e") + "=": "cursor", "eventId=e": "eventId",
 	}
@@ -99,6 +100,9 @@ func TestSearch_badParameters(t *testing.T) {
 			}
 		}
 		h.must(t, "GET", path+"?limit=1&profileId="+strings.Repeat("x", event.MaxFieldLength), keyFull, "", 200)
+		if path == eventsPath {
+			h.must(t, "GET", path+"?limit=1&orderingKey="+strings.Repeat("x", event.MaxFieldLength)+"&user="+strings.Repeat("x", event.MaxFieldLength), keyFull, "", 200)
+		}
 		if archive.asked.limit != 1 {
 			t.Errorf("%s: limit %d", path, archive.asked.limit)
 		}
@@ -153,10 +157,11 @@ func TestGetEvent_attempts(t *testing.T) {
 		Event: event.Event{ID: "e1", Channel: "SMS", Name: "DELIVERY", Payload: json.RawMessage(`{}`)}, AcceptedAt: at,
 		Deliveries: []event.Delivery{{DeliveryID: "d", URL: "https://a.example/", Status: event.StatusDead, Attempts: []event.Attempt{{
 			Attempt: 1, At: at, DurationMs: 12, Timing: &event.Timing{DNSMs: .5, ConnectMs: 1, TLSMs: 2.25, FirstByteMs: 3, Reused: false}, StatusCode: 500, Outcome: "temporary", ErrorClass: "status",
-			Response: "no", NodeID: "n1",
+			Response: "no", RequestHeaders: []event.HeaderField{{Name: "Authorization", Value: "Basic ***"}}, ResponseHeaders: []event.HeaderField{{Name: "Vary", Value: "*"}}, HeadersCut: true, NodeID: "n1",
 		}}}},
 	}
 	scenario{method: "GET", url: eventsPath + "/e1", key: keyFull, status: 200, has: []string{
 		`"acceptedAt":"2026-11-23T10:00:00Z"`, `"timing":{"dnsMs":0.5,"connectMs":1,"tlsMs":2.25,"firstByteMs":3,"reused":false}`, `"errorClass":"status"`, `"response":"no"`,
+		`"requestHeaders":[{"name":"Authorization","value":"Basic ***"}],"responseHeaders":[{"name":"Vary","value":"*"}],"headersCut":true`,
 	}}.on(t, h)
 }

@@ -140,7 +140,7 @@ func (f *fakeConfig) DeleteUser(_ context.Context, by model.Actor, account, name
 
 func (f *fakeConfig) RevokeToken(_ context.Context, by model.Actor, account string, t model.RevokedToken) error {
 	return f.change(by, account, "token.revoke", t.ID, func(model.Meta) error {
-		f.revoked[t.ID] = true
+		f.revoked[t.ID] = t.Until
 		return nil
 	})
 }

@@ -20,7 +20,7 @@ type fakeConfig struct {
 	accounts map[string]model.Account
 	keys     map[string]model.Key
 	users    map[string]model.User
-	revoked  map[string]bool
+	revoked  map[string]time.Time
 	subs     map[string]model.Subscription // account/channel/id
 	profiles map[string]model.Profile      // account/id
 	security map[string]model.Security
@@ -33,7 +33,7 @@ type fakeConfig struct {
 
 func newFakeConfig(now func() time.Time) *fakeConfig {
 	return &fakeConfig{
-		now: now, accounts: map[string]model.Account{}, keys: map[string]model.Key{}, users: map[string]model.User{}, revoked: map[string]bool{},
+		now: now, accounts: map[string]model.Account{}, keys: map[string]model.Key{}, users: map[string]model.User{}, revoked: map[string]time.Time{},
 		subs: map[string]model.Subscription{}, profiles: map[string]model.Profile{}, security: map[string]model.Security{}, certs: map[string]model.Certificate{},
 	}
 }
@@ -64,6 +64,11 @@ func list[T any](f *fakeConfig, m map[string]T, keep func(T) bool, created func(
 	return model.Page[T]{Items: all[from:min(from+size, len(all))], Page: page, Size: size, Total: len(all)}, nil
 }
 
+// hasFold reports whether one of the texts has the part; case does not count.
+func hasFold(part string, texts ...string) bool {
+	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) })
+}
+
 func (f *fakeConfig) Subscription(account, channel, id string) (model.Subscription, error) {
 	return pick(f, f.subs, "subscription", account, channel, id)
 }
@@ -86,7 +91,13 @@ func (f *fakeConfig) ListSubscriptions(account, channel string, fl model.Subscri
 			}
 			return true
 		}
-		return s.Account == account && s.Channel == channel &&
+		texts := []string{s.ID, s.Name, s.ProfileID}
+		if channel == "" {
+			texts = append(texts, s.Channel)
+		}
+		c, _ := model.ChannelByName(s.Channel)
+		takes := fl.Event == "" || len(s.Events) == 0 && c.Has(fl.Event) || slices.ContainsFunc(s.Events, func(e model.EventRef) bool { return e.Event == fl.Event })
+		return s.Account == account && (channel == "" || s.Channel == channel) && hasFold(fl.Search, texts...) && takes && (fl.ProfileID == "" || s.ProfileID == fl.ProfileID) &&
 			has(fl.ApplicationIDs, func(c model.Criterion) string { return c.ApplicationID }) &&
 			has(fl.EntityIDs, func(c model.Criterion) string { return c.EntityID }) &&
 			has(fl.CallsConfigurationIDs, func(c model.Criterion) string { return c.CallsConfigurationID }) &&
@@ -98,16 +109,29 @@ func (f *fakeConfig) Profile(account, id string) (model.Profile, error) {
 	return pick(f, f.profiles, "profile", account, id)
 }
 
-func (f *fakeConfig) ListProfiles(account string, page, size int) (model.Page[model.Profile], error) {
-	return list(f, f.profiles, func(p model.Profile) bool { return p.Account == account }, func(p model.Profile) uint64 { return p.CreatedIndex }, page, size)
+func (f *fakeConfig) ListProfiles(account string, fl model.ProfileFilter, page, size int) (model.Page[model.Profile], error) {
+	return list(f, f.profiles, func(p model.Profile) bool {
+		return p.Account == account && hasFold(fl.Search, p.ID, p.URL, p.SecurityID, p.CertificateID) &&
+			(fl.SecurityID == "" || p.SecurityID == fl.SecurityID) && (fl.CertificateID == "" || p.CertificateID == fl.CertificateID)
+	}, func(p model.Profile) uint64 { return p.CreatedIndex }, page, size)
 }
 
 func (f *fakeConfig) Security(account, id string) (model.Security, error) {
 	return pick(f, f.security, "security setting", account, id)
 }
 
-func (f *fakeConfig) ListSecurity(account string, page, size int) (model.Page[model.Security], error) {
-	return list(f, f.security, func(s model.Security) bool { return s.Account == account }, func(s model.Security) uint64 { return s.CreatedIndex }, page, size)
+func (f *fakeConfig) ListSecurity(account string, fl model.SecurityFilter, page, size int) (model.Page[model.Security], error) {
+	used := map[string]bool{}
+	if fl.Unused {
+		f.mu.Lock()
+		for _, p := range f.profiles {
+			used[p.SecurityID] = used[p.SecurityID] || p.Account == account
+		}
+		f.mu.Unlock()
+	}
+	return list(f, f.security, func(s model.Security) bool {
+		return s.Account == account && hasFold(fl.Search, s.ID, string(s.Type)) && !used[s.ID]
+	}, func(s model.Security) uint64 { return s.CreatedIndex }, page, size)
 }
 
 func (f *fakeConfig) Certificate(account, id string) (model.Certificate, error) {
@@ -116,7 +140,7 @@ func (f *fakeConfig) Certificate(account, id string) (model.Certificate, error) 
 
 func (f *fakeConfig) ListCertificates(account string, fl model.CertificateFilter, page, size int) (model.Page[model.Certificate], error) {
 	p, err := list(f, f.certs, func(c model.Certificate) bool {
-		return c.Account == account && strings.Contains(c.ID, fl.Search)
+		return c.Account == account && hasFold(fl.Search, c.ID)
 	}, func(c model.Certificate) uint64 { return c.CreatedIndex }, 0, 1<<20)
 	if fl.SortByID {
 		slices.SortFunc(p.Items, func(a, b model.Certificate) int { return strings.Compare(a.ID, b.ID) })
@@ -152,7 +176,7 @@ func (f *fakeConfig) ListUsers(account string, page, size int) (model.Page[model
 func (f *fakeConfig) TokenRevoked(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.revoked[id]
+	return !f.revoked[id].IsZero()
 }
 
 func (f *fakeConfig) ListAudit(account string, page, size int) (model.Page[model.AuditRecord], error) {

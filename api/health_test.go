@@ -97,7 +97,7 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, func(o *Options) { o.Version = "v1 <script>" })
 	for url, want := range map[string][]string{
-		"/":     {"v1 &lt;script&gt;", `href="/docs"`, `href="/openapi.yaml"`, `href="/readyz?verbose"`, `href="/metrics"`},
+		"/":     {"v1 &lt;script&gt;", `href="/console/"`, `href="/docs"`, `href="/openapi.yaml"`, `href="/readyz?verbose"`, `href="/metrics"`},
 		"/docs": {"v1 &lt;script&gt;", "$KEY", "$API/events/1/events", "Scope: <code>events:write</code>", "<code>any valid credentials</code>", "<code>none needed</code>"},
 	} {
 		res := h.do(t, scenario{method: "GET", url: url})

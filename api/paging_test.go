@@ -31,11 +31,11 @@ func results(t *testing.T, body, id string) ([]string, paging) {
 	return ids, p.Paging
 }
 
-// The five lists share the limits of page and size.
+// The six lists share the limits of page and size.
 func TestLists_pageLimits(t *testing.T) {
 	t.Parallel()
 	h := contractHarness(t)
-	lists := []string{subsSMS, profiles, security, certs, certs + "/status"}
+	lists := []string{allSubs, subsSMS, profiles, security, certs, certs + "/status"}
 	for _, l := range lists {
 		for query, field := range map[string]string{
 			"size=0": "size", "size=101": "size", "size=-1": "size", "size=ten": "size", "size=": "size", "size=1.0": "size", "size=9223372036854775808": "size",
@@ -141,7 +141,7 @@ func TestListCertificates_searchAndSort(t *testing.T) {
 			"":                                     {"c-app", "a-web", "b-web"},
 			"?search=web":                          {"a-web", "b-web"},
 			"?search=":                             {"c-app", "a-web", "b-web"},
-			"?search=WEB":                          {},
+			"?search=WEB":                          {"a-web", "b-web"},
 			"?sortBy=CERTIFICATE_ID":               {"a-web", "b-web", "c-app"},
 			"?sortBy=CERTIFICATE_ID&direction=ASC": {"a-web", "b-web", "c-app"},
 			"?direction=DESC&search=web":           {"b-web", "a-web"},

@@ -23,7 +23,12 @@ func (s *Server) listProfiles(r *request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.o.Reader.ListProfiles(r.caller.account, page, size)
+	var v model.Violations
+	f := model.ProfileFilter{Search: r.search(&v), SecurityID: r.idFilter("authId", &v), CertificateID: r.idFilter("clientCertificateId", &v)}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	p, err := s.o.Reader.ListProfiles(r.caller.account, f, page, size)
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,13 @@ func choice[T ~string](p *queryReader, name string, allowed ...T) T {
 	return oneOf(&p.v, name, s, allowed...)
 }
 
+// knows names parameters that are read in another way.
+func (p *queryReader) knows(names ...string) {
+	for _, name := range names {
+		p.known[name] = true
+	}
+}
+
 // err says what is wrong with the query as a whole.
 func (p *queryReader) err() error {
 	for _, name := range slices.Sorted(maps.Keys(p.r.query)) {
@@ -94,6 +101,39 @@ func (p *queryReader) err() error {
 		}
 	}
 	return p.v.Err()
+}
+
+// filter reads a filter that may come once. check says what is wrong with it,
+// or "". It gives "" for one that is not there or wrong.
+func (r *request) filter(name string, check func(string) string, v *model.Violations) string {
+	switch vs := r.query[name]; len(vs) {
+	case 0:
+		return ""
+	case 1:
+		if msg := check(vs[0]); msg != "" {
+			v.Add(name, "%s", msg)
+			return ""
+		}
+		return vs[0]
+	default:
+		v.Add(name, "must be given once")
+		return ""
+	}
+}
+
+// MaxSearchText is the length of what a list is searched for, in characters.
+const MaxSearchText = 255
+
+// search reads what a list is searched for; an empty text finds everything, so
+// that a form can send it.
+func (r *request) search(v *model.Violations) string {
+	return r.filter("search", func(s string) string { return model.CheckText(s, 0, MaxSearchText) }, v)
+}
+
+// idFilter reads an id that the rows of a list refer to. INV api-6: storage is
+// not asked for one that cannot exist.
+func (r *request) idFilter(name string, v *model.Violations) string {
+	return r.filter(name, model.CheckID, v)
 }
 
 // checkCatalogue refuses a channel and an event that do not exist; either may

@@ -79,6 +79,7 @@ func samples() map[string]sample {
 
 		"POST /auth/1/session":           {body: `{"username":"ana","password":"` + canary + `-password"}`, status: 200},
 		"GET /auth/1/session":            {status: 200, token: true},
+		"POST /auth/1/session/renewal":   {body: "{}", status: 200, token: true},
 		"DELETE /auth/1/session":         {status: 204, token: true},
 		"POST /auth/1/oauth2/token":      {body: "grant_type=client_credentials&client_id=" + keyID + "&client_secret=" + keyNone, media: typeForm, status: 200, ownAuth: true},
 		"GET /accounts/1/accounts":       {status: 200},
@@ -93,6 +94,9 @@ func samples() map[string]sample {
 		"POST " + own + "/users":         {url: acct + "/users", body: `{"username":"new","password":"` + canary + `-password","scopes":[]}`, status: 201, other: 404},
 		"GET /cluster/1/nodes":           {status: 200},
 		"GET /cluster/1/partitions":      {status: 200},
+		"GET /cluster/1/backup":          {status: 200},
+		"GET /cluster/1/health":          {status: 200},
+		"GET /cluster/1/digests":         {url: "/cluster/1/digests?group=events&nodeId=n2", status: 200},
 		"POST /events/1/events":          {body: `{"eventId":"e2","channel":"SMS","event":"DELIVERY","payload":{"text":"` + canary + `"}}`, status: 202, other: 202},
 		"GET /events/1/events/{eventId}": {url: eventsPath + "/e1", status: 200, other: 404},
 
@@ -108,10 +112,13 @@ func samples() map[string]sample {
 		"POST /events/1/match":                            {body: `{"channel":"SMS","event":"DELIVERY","applicationId":"app"}`, status: 200, other: 200},
 		"POST /events/1/profiles/{profileId}/test":        {url: "/events/1/profiles/prof-1/test", body: `{"channel":"SMS","event":"DELIVERY"}`, status: 200, other: 404},
 		"GET /events/1/stats/series":                      {url: seriesPath + "?window=1m&profileId=p", status: 200, other: 200},
+		"GET /events/1/destinations":                      {url: destinationsPath + "?profileId=p&profileId=q", status: 200, other: 200},
 		"GET /events/1/stats":                             {url: statsPath + "?window=1m", status: 200, other: 200},
 
-		"POST /cluster/1/leader/transfer":  {body: `{}`, status: 204},
-		"DELETE /cluster/1/nodes/{nodeId}": {url: "/cluster/1/nodes/n2", status: 204},
+		"POST /cluster/1/leader/transfer":        {body: `{}`, status: 204},
+		"POST /cluster/1/nodes/{nodeId}/drain":   {url: "/cluster/1/nodes/n2/drain", body: `{}`, status: 204},
+		"DELETE /cluster/1/nodes/{nodeId}/drain": {url: "/cluster/1/nodes/n2/drain", status: 204},
+		"DELETE /cluster/1/nodes/{nodeId}":       {url: "/cluster/1/nodes/n2", status: 204},
 	}
 	for what, id := range map[string]string{"/keys/{keyId}": "/keys/" + keyID, "/users/{username}": "/users/ana"} {
 		m["GET "+own+what] = sample{url: acct + id, status: 200, other: 404}
@@ -153,7 +160,10 @@ func sampleHarness(t *testing.T) *harness {
 	archive.jobs[accAcme] = []event.ReplayJob{{ID: "r1", Rate: 1, Filter: event.DeadFilter{ProfileID: "sub-1"}, State: event.ReplayRunning, CreatedBy: "user:ana"}}
 	archive.page[accAcme] = event.Page{Records: []event.Record{{Event: *events.events["acme/e1"]}}}
 	watcher := &fakeWatcher{result: event.TestReport{Attempt: event.Attempt{Attempt: 1, Outcome: "ok", NodeID: "n1"}, URL: "https://hooks.acme.example/in", Payload: []byte(`{}`)}}
-	h := contractHarness(t, func(o *Options) { o.Events, o.Archive, o.Watcher = events, archive, watcher })
+	h := contractHarness(t, func(o *Options) {
+		o.Events, o.Archive, o.Watcher, o.Fleet, o.Destinations = events, archive, watcher, &fakeFleet{}, &fakeDestinations{}
+		o.Backup = fakeBackup{"a backup"}
+	})
 	ctx, by := t.Context(), model.Actor{Name: "system"}
 	if _, err := h.config.CreateAccount(ctx, by, model.Account{ID: "spare"}); err != nil {
 		t.Fatal(err)

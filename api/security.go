@@ -27,7 +27,16 @@ func (s *Server) listSecurity(r *request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.o.Reader.ListSecurity(r.caller.account, page, size)
+	unused, err := r.flagParam("unused")
+	if err != nil {
+		return err
+	}
+	var v model.Violations
+	f := model.SecurityFilter{Search: r.search(&v), Unused: unused}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	p, err := s.o.Reader.ListSecurity(r.caller.account, f, page, size)
 	if err != nil {
 		return err
 	}

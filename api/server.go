@@ -45,6 +45,9 @@ type Limits struct {
 	// AccountTails and Tails are how many live tails may be open on this node
 	// at a time, for one account and for all. Defaults 16, 256.
 	AccountTails, Tails int
+	// ExportRows is how many events, dead letters or records of the audit log
+	// one export holds. Default 10,000.
+	ExportRows int
 	// EventBytes is the size of one event, in bytes. Default 256 KiB.
 	EventBytes int
 	// BatchEvents is how many events one request may hold. Default and most
@@ -57,6 +60,9 @@ type Limits struct {
 	FailedLoginWindow time.Duration
 	// SessionLifetime and BearerLifetime are those of tokens. Default 1 h.
 	SessionLifetime, BearerLifetime time.Duration
+	// SessionLimit is how long after the sign-in the tokens of a session can be
+	// renewed to last. Default 12 h.
+	SessionLimit time.Duration
 	// PasswordHashes is how many argon2id computations run at once. Default 2.
 	PasswordHashes int
 	// LinearizeTimeout is how long a read waits for a current state.
@@ -64,6 +70,8 @@ type Limits struct {
 	LinearizeTimeout time.Duration
 	// WriteTimeout is how long a change may take. Default 10 s.
 	WriteTimeout time.Duration
+	// BackupBytes is how large a backup may be, in bytes. Default 16 GiB.
+	BackupBytes int64
 	// HeaderTimeout, ReadTimeout, SendTimeout and IdleTimeout are those of
 	// our own http.Server. Defaults 5 s, 30 s, 60 s, 120 s.
 	HeaderTimeout, ReadTimeout, SendTimeout, IdleTimeout time.Duration
@@ -80,9 +88,11 @@ const (
 	defaultRateBuckets         = 20_000
 	defaultPasswordHashes      = 2
 	defaultFailedLogins        = 10
-	defaultBatchEvents         = event.MaxBatchEvents
-	maxHeaderBytes             = 32 << 10
-	minTokenKey                = 32
+	// DefaultSessionLimit is about a working day.
+	DefaultSessionLimit = 12 * time.Hour
+	defaultBatchEvents  = event.MaxBatchEvents
+	maxHeaderBytes      = 32 << 10
+	minTokenKey         = 32
 )
 
 func (l *Limits) fill() {
@@ -93,15 +103,18 @@ func (l *Limits) fill() {
 	def(&l.TestEvents, defaultTestEvents)
 	def(&l.AccountTails, defaultAccountTails)
 	def(&l.Tails, defaultTails)
+	def(&l.ExportRows, DefaultExportRows)
 	def(&l.RateBuckets, defaultRateBuckets)
 	def(&l.PasswordHashes, defaultPasswordHashes)
 	def(&l.EventBytes, event.DefaultMaxEventBytes)
 	def(&l.BatchEvents, defaultBatchEvents)
 	l.BatchEvents = min(l.BatchEvents, event.MaxBatchEvents)
+	def(&l.BackupBytes, defaultBackupBytes)
 	def(&l.FailedLogins, defaultFailedLogins)
 	def(&l.FailedLoginWindow, 5*time.Minute)
 	def(&l.SessionLifetime, time.Hour)
 	def(&l.BearerLifetime, time.Hour)
+	def(&l.SessionLimit, DefaultSessionLimit)
 	def(&l.LinearizeTimeout, 5*time.Second)
 	def(&l.WriteTimeout, 10*time.Second)
 	def(&l.HeaderTimeout, 5*time.Second)
@@ -124,12 +137,16 @@ type Options struct {
 	Writer  ConfigWriter
 	Opener  Opener // nil: ?reveal=true answers 503
 	Cluster Cluster
-	Events  Events           // nil: publishing and showing one event answer 503
-	Archive Archive          // nil: searches, dead letters and replays answer 503
-	Watcher Watcher          // nil: the tail, matches, test events and figures answer 503
-	Tester  ConnectionTester // nil: the connection test answers 503
-	URLs    URLPolicy        // nil: only the shape of a URL is checked
-	Ready   []Check
+	Events  Events  // nil: publishing and showing one event answer 503
+	Archive Archive // nil: searches, dead letters and replays answer 503
+	Watcher Watcher // nil: the tail, matches, test events and figures answer 503
+	Fleet   Fleet   // nil: health and digests of all nodes answer 503
+	// Destinations nil: the states of destinations answer 503.
+	Destinations Destinations
+	Backup       Backup           // nil: backups answer 503
+	Tester       ConnectionTester // nil: the connection test answers 503
+	URLs         URLPolicy        // nil: only the shape of a URL is checked
+	Ready        []Check
 	// Gatherer is what GET /metrics shows; Registerer takes the metrics of
 	// this package. Both may be nil.
 	Gatherer   prometheus.Gatherer
@@ -177,7 +194,8 @@ type Server struct {
 	table   []route
 	byPath  map[string]*route // method + " " + echo path
 
-	draining atomic.Bool
+	draining  atomic.Bool
+	backingUp sync.Mutex // held while a backup is made
 }
 
 // New makes a Server. It fails when an option is missing or a route of the

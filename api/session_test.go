@@ -186,3 +186,106 @@ func TestSession_longestName(t *testing.T) {
 	h.with(t, basicOf(name, password), 200)
 	h.with(t, basicOf(name+"x", password), 401)
 }
+
+// A token in use is renewed until the session has lasted for its limit, on any
+// node; the one before goes on until its own end. INV api-12.
+func TestSession_renewal(t *testing.T) {
+	t.Parallel()
+	h := userHarness(t, func(o *Options) {
+		o.Limits.SessionLifetime, o.Limits.BearerLifetime, o.Limits.SessionLimit = 10*time.Minute, 10*time.Minute, 25*time.Minute
+	})
+	other := h.node(t)
+	renew := func(n *harness, authorization string, status int) (renewedOut, string) {
+		t.Helper()
+		var out renewedOut
+		body := scenario{method: "POST", url: sessionPath + "/renewal", header: map[string]string{"Authorization": authorization}, status: status}.on(t, n)
+		if status == 200 {
+			if err := json.Unmarshal([]byte(body), &out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return out, body
+	}
+	begun := h.o.Now()
+	for scheme, first := range map[string]string{"IBSSO": strings.TrimPrefix(signIn(t, h, "ana"), "IBSSO "), "Bearer": h.bearer(t, tokenForm())} {
+		h.now.Store(begun.UnixNano())
+		end := begun.Add(25 * time.Minute)
+		h.advance(9 * time.Minute)
+		second, _ := renew(other, scheme+" "+first, 200)
+		if !second.TokenExpiresAt.Equal(begun.Add(19*time.Minute).Truncate(time.Second)) || !second.SessionEndsAt.Equal(end.Truncate(time.Second)) {
+			t.Errorf("%s: %+v, begun %v", scheme, second, begun)
+		}
+		h.with(t, scheme+" "+first, 200)
+		h.advance(time.Minute)
+		h.with(t, scheme+" "+first, 401)
+		renew(h, scheme+" "+first, 401)
+		h.advance(8 * time.Minute)
+		third, _ := renew(h, scheme+" "+second.Token, 200)
+		if !third.TokenExpiresAt.Equal(third.SessionEndsAt) || !third.SessionEndsAt.Equal(second.SessionEndsAt) {
+			t.Errorf("%s: beyond the limit: %+v", scheme, third)
+		}
+		h.advance(7*time.Minute - time.Second)
+		last, _ := renew(h, scheme+" "+third.Token, 200)
+		if !last.TokenExpiresAt.Equal(third.SessionEndsAt) {
+			t.Errorf("%s: a second before its end: %+v", scheme, last)
+		}
+		h.advance(time.Second)
+		for _, token := range []string{third.Token, last.Token} {
+			h.with(t, scheme+" "+token, 401)
+			renew(h, scheme+" "+token, 401)
+		}
+	}
+	for _, a := range []string{"App " + keyManage, basicOf("ana", password)} {
+		if _, body := renew(h, a, 400); !strings.Contains(body, "this renews a token") {
+			t.Errorf("without a token: %s", body)
+		}
+	}
+	if d := newHarness(t).o.Limits.SessionLimit; d != DefaultSessionLimit {
+		t.Errorf("the default is %v", d)
+	}
+}
+
+// The end of a session ends every token of it, those of other nodes included,
+// as long as there can be any.
+func TestSession_renewalAndEnd(t *testing.T) {
+	t.Parallel()
+	h := userHarness(t)
+	first := signIn(t, h, "ana")
+	scenario{method: "POST", url: sessionPath + "/renewal", header: map[string]string{"Authorization": first}, body: `{"for":"ever"}`, status: 400}.on(t, h)
+	var second renewedOut
+	body := scenario{method: "POST", url: sessionPath + "/renewal", header: map[string]string{"Authorization": first}, body: "{}", status: 200}.on(t, h)
+	if err := json.Unmarshal([]byte(body), &second); err != nil {
+		t.Fatal(err)
+	}
+	who := h.withBody(t, "IBSSO "+second.Token)
+	if who.SessionEndsAt == nil || !who.SessionEndsAt.Equal(second.SessionEndsAt) || !who.TokenExpiresAt.Equal(second.TokenExpiresAt) {
+		t.Errorf("the session shows %+v, the renewal %+v", who, second)
+	}
+	scenario{method: "DELETE", url: sessionPath, header: map[string]string{"Authorization": first}, status: 204}.on(t, h)
+	for _, a := range []string{first, "IBSSO " + second.Token} {
+		h.with(t, a, 401)
+		scenario{method: "POST", url: sessionPath + "/renewal", header: map[string]string{"Authorization": a}, status: 401}.on(t, h)
+	}
+	cl, ok := h.tokens.parse(second.Token)
+	if until := h.config.revoked[cl.ID]; !ok || !until.Equal(second.SessionEndsAt) {
+		t.Errorf("it is remembered until %v, the session could last until %v", until, second.SessionEndsAt)
+	}
+
+	// A token of a build that did not know when its holder signed in.
+	old := h.tokens.seal(claims{ID: "old", Kind: tokenSession, Subject: "user:ana", Generation: cl.Generation, Expires: cl.Expires})
+	h.with(t, "IBSSO "+old, 200)
+	scenario{method: "POST", url: sessionPath + "/renewal", header: map[string]string{"Authorization": "IBSSO " + old}, status: 400, has: []string{"earlier version"}}.on(t, h)
+	if who := h.withBody(t, "IBSSO "+old); !who.SessionEndsAt.Equal(*who.TokenExpiresAt) {
+		t.Errorf("it could be renewed: %+v", who)
+	}
+}
+
+// withBody asks who the credentials are.
+func (h *harness) withBody(t *testing.T, authorization string) (out callerOut) {
+	t.Helper()
+	body := scenario{method: "GET", url: sessionPath, header: map[string]string{"Authorization": authorization}, status: 200}.on(t, h)
+	if err := json.Unmarshal([]byte(body), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

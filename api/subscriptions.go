@@ -15,7 +15,8 @@ const (
 )
 
 func (s *Server) subscriptionRoutes() []route {
-	const list, one = contractPrefix + "/subscription/{channel}", contractPrefix + "/subscription/{channel}/{subscriptionId}"
+	const all = contractPrefix + "/subscription"
+	const list, one = all + "/{channel}", all + "/{channel}/{subscriptionId}"
 	row := func(method, path string, handle func(*request) error) route {
 		r := route{method: method, path: path, scope: model.ScopeSubscriptionsManage, surface: surfaceContract, handle: handle}
 		if method == http.MethodGet {
@@ -24,6 +25,7 @@ func (s *Server) subscriptionRoutes() []route {
 		return r
 	}
 	return []route{
+		row(http.MethodGet, all, s.listAllSubscriptions), // an addition of ours
 		row(http.MethodGet, list, s.listSubscriptions),
 		row(http.MethodPost, list, s.createSubscription),
 		row(http.MethodGet, one, s.getSubscription),
@@ -52,13 +54,7 @@ func (s *Server) listSubscriptions(r *request) error {
 		return err
 	}
 	var v model.Violations
-	f := model.SubscriptionFilter{
-		ApplicationIDs:        r.textParams("applicationId", model.MaxIDLength, &v),
-		EntityIDs:             r.textParams("entityId", model.MaxIDLength, &v),
-		CallsConfigurationIDs: r.textParams("callsConfigurationId", maxCallsConfigID, &v),
-		Resources:             r.textParams("resource", model.MaxIDLength, &v),
-		Users:                 r.textParams("user", model.MaxIDLength, &v),
-	}
+	f := r.subscriptionFilter(c.Name, &v)
 	if err := v.Err(); err != nil {
 		return err
 	}
@@ -67,6 +63,46 @@ func (s *Server) listSubscriptions(r *request) error {
 		return err
 	}
 	return r.json(http.StatusOK, envelope(p, s.subscriptionWire))
+}
+
+// listAllSubscriptions lists those of all channels. Unlike the published lists
+// it knows all of its parameters: one with a typo must not select everything.
+func (s *Server) listAllSubscriptions(r *request) error {
+	page, size, err := r.page()
+	if err != nil {
+		return err
+	}
+	q := r.strictQuery()
+	q.knows("page", "size", "consistency", "search", "profileId", "event", "applicationId", "entityId", "callsConfigurationId", "resource", "user")
+	f := r.subscriptionFilter("", &q.v)
+	if err := q.err(); err != nil {
+		return err
+	}
+	p, err := s.o.Reader.ListSubscriptions(r.caller.account, "", f, page, size)
+	if err != nil {
+		return err
+	}
+	return r.json(http.StatusOK, envelope(p, func(sub model.Subscription) channelSubscriptionOut {
+		return channelSubscriptionOut{Channel: sub.Channel, subscriptionOut: s.subscriptionWire(sub)}
+	}))
+}
+
+// subscriptionFilter reads the filters of a list of one channel, or of all
+// when channel is empty.
+func (r *request) subscriptionFilter(channel string, v *model.Violations) model.SubscriptionFilter {
+	f := model.SubscriptionFilter{
+		Search: r.search(v), ProfileID: r.idFilter("profileId", v),
+		Event:                 r.filter("event", func(s string) string { return model.CheckText(s, 1, model.MaxIDLength) }, v),
+		ApplicationIDs:        r.textParams("applicationId", model.MaxIDLength, v),
+		EntityIDs:             r.textParams("entityId", model.MaxIDLength, v),
+		CallsConfigurationIDs: r.textParams("callsConfigurationId", maxCallsConfigID, v),
+		Resources:             r.textParams("resource", model.MaxIDLength, v),
+		Users:                 r.textParams("user", model.MaxIDLength, v),
+	}
+	if f.Event != "" {
+		checkCatalogue(channel, f.Event, "", v)
+	}
+	return f
 }
 
 func (s *Server) getSubscription(r *request) error {

@@ -1,10 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -24,8 +22,6 @@ const (
 	TailHeartbeat = 15 * time.Second
 	// tailRecheck is how long a tail outlives the credentials that opened it.
 	tailRecheck = 10 * time.Second
-	// tailWrite is how long a reader may take for one batch.
-	tailWrite = 10 * time.Second
 )
 
 func (s *Server) tailRoutes() []route {
@@ -48,7 +44,7 @@ func (s *Server) tailEvents(r *request) error {
 		return err
 	}
 	defer leave()
-	out := tailWriter{r: r, rc: http.NewResponseController(r.w)}
+	out := tailWriter{stream: newStream(r)}
 	h := r.header()
 	h.Set("Content-Type", typeEventStream)
 	h.Set("X-Accel-Buffering", "no")
@@ -84,7 +80,8 @@ func (r *request) tailFilter() (event.TailFilter, error) {
 	p := r.strictQuery()
 	f := event.TailFilter{
 		Kind: choice(p, "kind", event.TailAccepted, event.TailAttempt), Channel: p.text("channel"), Name: p.text("event"), Resource: p.text("resource"),
-		ApplicationID: p.text("applicationId"), EntityID: p.text("entityId"), ProfileID: p.text("profileId"), SubscriptionID: p.text("subscriptionId"),
+		ApplicationID: p.text("applicationId"), EntityID: p.text("entityId"), User: p.text("user"), OrderingKey: p.text("orderingKey"),
+		ProfileID: p.text("profileId"), SubscriptionID: p.text("subscriptionId"),
 		Status: choice(p, "status", deliveryStates...),
 	}
 	checkCatalogue(f.Channel, f.Name, "", &p.v)
@@ -113,26 +110,10 @@ func (s *Server) watchCaller(ctx context.Context, end context.CancelFunc, r *req
 	}
 }
 
-// tailWriter writes the stream. It is used by one goroutine at a time.
+// tailWriter writes the stream of a tail.
 type tailWriter struct {
-	r           *request
-	rc          *http.ResponseController
-	buf         bytes.Buffer
+	stream
 	unreachable []string
-	broken      bool // the reader is gone or too slow
-}
-
-// deadline gives the reader d from now, or as long as it likes for 0. A writer
-// without a connection has no deadlines and needs none.
-func (w *tailWriter) deadline(d time.Duration) error {
-	var at time.Time
-	if d > 0 {
-		at = time.Now().Add(d) // of the connection, which knows no other clock
-	}
-	if err := w.rc.SetWriteDeadline(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	return nil
 }
 
 // start sends the headers, so that the client knows that it is heard.
@@ -140,9 +121,6 @@ func (w *tailWriter) start() error {
 	w.buf.WriteString(": keep-alive\n\n")
 	return w.flush()
 }
-
-// end bounds what the server itself writes behind the stream.
-func (w *tailWriter) end() { _ = w.deadline(tailWrite) } // an error shows when it writes
 
 // batch sends one batch.
 func (w *tailWriter) batch(b event.TailBatch) error {
@@ -173,31 +151,6 @@ func (w *tailWriter) entry(name string, data any) {
 	w.buf.Write(b) // on one line: Marshal escapes line breaks
 	w.buf.WriteString("\n\n")
 }
-
-// flush brings what is buffered to the client within tailWrite, and then waits
-// without a limit for more: under HTTP/2 a deadline that passes ends a stream
-// that is idle.
-func (w *tailWriter) flush() error {
-	err := w.deadline(tailWrite)
-	if err == nil {
-		_, err = w.r.w.Write(w.buf.Bytes())
-	}
-	if err == nil {
-		err = w.rc.Flush()
-	}
-	if err == nil {
-		err = w.deadline(0)
-	}
-	w.buf.Reset()
-	if w.buf.Cap() > maxTailBuffer {
-		w.buf = bytes.Buffer{}
-	}
-	w.broken = w.broken || err != nil
-	return err
-}
-
-// maxTailBuffer is how much memory an idle tail may hold.
-const maxTailBuffer = 64 << 10
 
 // tails counts the open tails of this node and ends them when it is drained.
 type tails struct {

@@ -37,7 +37,7 @@ func TestTail_form(t *testing.T) {
 			send(event.TailBatch{}),
 		)
 	}
-	const query = "?kind=attempt&channel=SMS&event=CLICK&resource=r&applicationId=a&entityId=e&profileId=p&subscriptionId=s&status=DELIVERED"
+	const query = "?kind=attempt&channel=SMS&event=CLICK&resource=r&applicationId=a&entityId=e&user=u&orderingKey=k&profileId=p&subscriptionId=s&status=DELIVERED"
 	const want = ": keep-alive\n\n" + ": keep-alive\n\n" +
 		"event: nodes\ndata: {\"unreachableNodes\":[\"n2\",\"n3\"]}\n\n" +
 		"event: accepted\ndata: {\"kind\":\"accepted\",\"at\":\"1970-01-01T00:00:00Z\",\"nodeId\":\"n1\",\"eventId\":\"e1\",\"channel\":\"SMS\",\"event\":\"DELIVERY\",\"deliveries\":2}\n\n" +
@@ -52,7 +52,7 @@ func TestTail_form(t *testing.T) {
 	if d := cmp.Diff(want, body); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	filter := event.TailFilter{Kind: event.TailAttempt, Channel: "SMS", Name: "CLICK", Resource: "r", ApplicationID: "a", EntityID: "e", ProfileID: "p", SubscriptionID: "s", Status: event.StatusDelivered}
+	filter := event.TailFilter{Kind: event.TailAttempt, Channel: "SMS", Name: "CLICK", Resource: "r", ApplicationID: "a", EntityID: "e", User: "u", OrderingKey: "k", ProfileID: "p", SubscriptionID: "s", Status: event.StatusDelivered}
 	if d := cmp.Diff(filter, watcher.filter); d != "" || watcher.account != accAcme {
 		t.Errorf("%s asks for (-want +got):\n%s", watcher.account, d)
 	}
@@ -186,15 +186,15 @@ func TestTail_lastsAndEndsWithItsClient(t *testing.T) {
 	})
 }
 
-// A reader that does not read is cut off after tailWrite.
+// A reader that does not read is cut off after streamPatience.
 func TestTail_slowReader(t *testing.T) {
 	t.Parallel()
 	tailBubble(t, func(t *testing.T, _ *harness, _ *pipeTail, ended <-chan error) {
 		t.Helper()
 		start := time.Now()
 		err := <-ended
-		if took := time.Since(start); err == nil || took != TailHeartbeat+tailWrite {
-			t.Errorf("cut off with %v after %v, want %v", err, took, TailHeartbeat+tailWrite)
+		if took := time.Since(start); err == nil || took != TailHeartbeat+streamPatience {
+			t.Errorf("cut off with %v after %v, want %v", err, took, TailHeartbeat+streamPatience)
 		}
 	})
 }

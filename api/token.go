@@ -23,13 +23,18 @@ const tokenDomain = "belfry token v1\x00" //nolint:gosec // a label, not a secre
 // claims is what a token says. It holds no scopes: those of the subject at the
 // time of the request count.
 type claims struct {
+	// ID is that of the session: of the token that came of the sign-in, and of
+	// those that it was renewed by, so that ending one ends all.
 	ID      string `json:"jti"`
 	Kind    string `json:"kind"`
 	Subject string `json:"sub"` // key:<id> or user:<name>
 	// Generation is the subject's CreatedIndex, so that a token of a deleted
 	// user does not work for a new one of the same name.
 	Generation uint64 `json:"gen,omitempty"`
-	Expires    int64  `json:"exp"` // Unix seconds
+	// SignedIn is when a password or a key was proven, in Unix seconds; 0, of an
+	// earlier build: not known, so it cannot be renewed.
+	SignedIn int64 `json:"auth_time,omitempty"`
+	Expires  int64 `json:"exp"` // Unix seconds
 }
 
 func (c claims) issuedFor(createdIndex uint64) bool { return c.Generation == createdIndex }
@@ -48,7 +53,18 @@ func newTokenSigner(key []byte, now func() time.Time) *tokenSigner {
 // issue makes a token of subject ("key:<id>" or "user:<name>") whose row was
 // created at generation.
 func (t *tokenSigner) issue(kind, subject string, generation uint64, ttl time.Duration) string {
-	c := claims{ID: uuid.NewString(), Kind: kind, Subject: subject, Generation: generation, Expires: t.now().Add(ttl).Unix()}
+	now := t.now()
+	return t.seal(claims{ID: uuid.NewString(), Kind: kind, Subject: subject, Generation: generation, SignedIn: now.Unix(), Expires: now.Add(ttl).Unix()})
+}
+
+// renew makes a token of the same session that lasts from now on, to its end at
+// most. It gives the end of the token too.
+func (t *tokenSigner) renew(c claims, ttl time.Duration, end time.Time) (token string, expires time.Time) {
+	c.Expires = min(t.now().Add(ttl).Unix(), end.Unix())
+	return t.seal(c), time.Unix(c.Expires, 0).UTC()
+}
+
+func (t *tokenSigner) seal(c claims) string {
 	b, _ := json.Marshal(c) // plain strings and numbers: cannot fail
 	body := base64.RawURLEncoding.EncodeToString(b)
 	return body + "." + base64.RawURLEncoding.EncodeToString(t.sign(body))

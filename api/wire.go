@@ -125,6 +125,12 @@ type (
 		Users          []string        `json:"users"`
 	}
 
+	// channelSubscriptionOut is a subscription in a list over all channels.
+	channelSubscriptionOut struct {
+		Channel string `json:"channel"`
+		subscriptionOut
+	}
+
 	profileOut struct {
 		ProfileID           string            `json:"profileId"`
 		Webhook             webhookOut        `json:"webhook"`

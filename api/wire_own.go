@@ -25,6 +25,12 @@ type (
 		Username       string        `json:"username,omitempty"`
 		Scopes         []model.Scope `json:"scopes"`
 		TokenExpiresAt *time.Time    `json:"tokenExpiresAt,omitempty"`
+		SessionEndsAt  *time.Time    `json:"sessionEndsAt,omitempty"`
+	}
+	renewedOut struct {
+		Token          string    `json:"token"`
+		TokenExpiresAt time.Time `json:"tokenExpiresAt"`
+		SessionEndsAt  time.Time `json:"sessionEndsAt"`
 	}
 
 	tokenOut struct {

@@ -251,11 +251,22 @@ func (c *Client) try(ctx context.Context, base string, k call) (lost bool, err e
 		k.accept = "application/json"
 	}
 	req.Header.Set("Accept", k.accept)
-	resp, err := c.http.Do(req)
+	h := *c.http
+	sink, streams := k.out.(io.Writer)
+	if streams {
+		h.Timeout = 0 // it would end the stream
+	}
+	resp, err := h.Do(req)
 	if err != nil {
 		return noAnswer(base, sent.Load(), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if streams && resp.StatusCode < 300 {
+		if _, err := io.Copy(sink, resp.Body); err != nil { // a part is written: not once more
+			return false, fmt.Errorf("%s %s: the answer broke off: %w", k.method, k.path, err)
+		}
+		return false, nil
+	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
 	if err != nil {
 		return noAnswer(base, true, err)

@@ -33,6 +33,15 @@ func (c *Client) del(ctx context.Context, p string) error {
 
 // Subscriptions lists the subscriptions of a channel.
 func (c *Client) Subscriptions(ctx context.Context, channel string, f Filter, r Read) (Page[Subscription], error) {
+	return get[Page[Subscription]](ctx, c, path(subscriptionsPath, channel), f.query(r))
+}
+
+// AllSubscriptions lists the subscriptions of all channels.
+func (c *Client) AllSubscriptions(ctx context.Context, f Filter, r Read) (Page[ChannelSubscription], error) {
+	return get[Page[ChannelSubscription]](ctx, c, subscriptionsPath, f.query(r))
+}
+
+func (f Filter) query(r Read) url.Values {
 	q := r.query()
 	for name, values := range map[string][]string{
 		"applicationId": f.ApplicationIDs, "entityId": f.EntityIDs, "callsConfigurationId": f.CallsConfigurationIDs, "resource": f.Resources, "user": f.Users,
@@ -41,7 +50,17 @@ func (c *Client) Subscriptions(ctx context.Context, channel string, f Filter, r 
 			q[name] = values
 		}
 	}
-	return get[Page[Subscription]](ctx, c, path(subscriptionsPath, channel), q)
+	return set(q, "search", f.Search, "profileId", f.ProfileID, "event", f.Event)
+}
+
+// set adds the parameters that have a value to q; pairs are name, value.
+func set(q url.Values, pairs ...string) url.Values {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q
 }
 
 // Subscription shows one subscription.
@@ -65,8 +84,8 @@ func (c *Client) DeleteSubscription(ctx context.Context, channel, id string) err
 }
 
 // Profiles lists the profiles.
-func (c *Client) Profiles(ctx context.Context, r Read) (Page[Profile], error) {
-	return get[Page[Profile]](ctx, c, profilesPath, r.query())
+func (c *Client) Profiles(ctx context.Context, f ProfileFilter, r Read) (Page[Profile], error) {
+	return get[Page[Profile]](ctx, c, profilesPath, set(r.query(), "search", f.Search, "authId", f.AuthID, "clientCertificateId", f.ClientCertificateID))
 }
 
 // Profile shows one profile.
@@ -90,8 +109,12 @@ func (c *Client) DeleteProfile(ctx context.Context, id string) error {
 }
 
 // SecuritySettings lists the security settings, masked.
-func (c *Client) SecuritySettings(ctx context.Context, r Read) (Page[Security], error) {
-	return get[Page[Security]](ctx, c, securityPath, r.query())
+func (c *Client) SecuritySettings(ctx context.Context, f SecurityFilter, r Read) (Page[Security], error) {
+	q := set(r.query(), "search", f.Search)
+	if f.Unused {
+		q.Set("unused", "true")
+	}
+	return get[Page[Security]](ctx, c, securityPath, q)
 }
 
 // Security shows one setting, masked.

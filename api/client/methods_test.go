@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,6 +48,16 @@ func methods() map[string]method {
 		"Subscriptions": {func(ctx context.Context, c *Client) (any, error) {
 			return with(c.Subscriptions(ctx, "SMS", Filter{ApplicationIDs: []string{"a", "b&c"}, EntityIDs: []string{"e"}, CallsConfigurationIDs: []string{"x"}, Resources: []string{"r"}, Users: []string{"u"}}, stale))
 		}, "GET /subscriptions/1/subscription/SMS?applicationId=a&applicationId=b%26c&callsConfigurationId=x&consistency=stale&entityId=e&page=1&resource=r&size=2&user=u", "", page, nil},
+		"Subscriptions/filters": {func(ctx context.Context, c *Client) (any, error) {
+			return with(c.Subscriptions(ctx, "SMS", Filter{Search: "a b", ProfileID: "p", Event: "DELIVERY"}, Read{}))
+		}, "GET /subscriptions/1/subscription/SMS?event=DELIVERY&profileId=p&search=a+b", "", page, nil},
+		"AllSubscriptions": {func(ctx context.Context, c *Client) (any, error) {
+			p, err := c.AllSubscriptions(ctx, Filter{Search: "x", Users: []string{"u"}}, stale)
+			return p.Results, err
+		}, "GET /subscriptions/1/subscription?consistency=stale&page=1&search=x&size=2&user=u", "", `{"results":[{"channel":"SMS","subscriptionId":"s"}]}`, []ChannelSubscription{{"SMS", Subscription{SubscriptionID: "s"}}}},
+		"Profiles/all": {func(ctx context.Context, c *Client) (any, error) {
+			return with(c.Profiles(ctx, ProfileFilter{}, Read{}))
+		}, "GET /subscriptions/1/profiles", "", page, nil},
 		"Subscriptions/all": {func(ctx context.Context, c *Client) (any, error) {
 			return with(c.Subscriptions(ctx, "SMS", Filter{}, Read{}))
 		}, "GET /subscriptions/1/subscription/SMS", "", page, nil},
@@ -61,8 +72,10 @@ func methods() map[string]method {
 			return alone(c.DeleteSubscription(ctx, "SMS", "s/../t"))
 		}, "DELETE /subscriptions/1/subscription/SMS/s%2F..%2Ft", "", "", nil},
 
-		"Profiles": {func(ctx context.Context, c *Client) (any, error) { return with(c.Profiles(ctx, stale)) }, "GET /subscriptions/1/profiles" + read, "", page, nil},
-		"Profile":  {func(ctx context.Context, c *Client) (any, error) { return with(c.Profile(ctx, "p", stale)) }, "GET /subscriptions/1/profiles/p" + read, "", `{"profileId":"p","enabled":false}`, Profile{ProfileID: "p", Enabled: &enabled}},
+		"Profiles": {func(ctx context.Context, c *Client) (any, error) {
+			return with(c.Profiles(ctx, ProfileFilter{Search: "h k", AuthID: "a", ClientCertificateID: "k"}, stale))
+		}, "GET /subscriptions/1/profiles?authId=a&clientCertificateId=k&consistency=stale&page=1&search=h+k&size=2", "", page, nil},
+		"Profile": {func(ctx context.Context, c *Client) (any, error) { return with(c.Profile(ctx, "p", stale)) }, "GET /subscriptions/1/profiles/p" + read, "", `{"profileId":"p","enabled":false}`, Profile{ProfileID: "p", Enabled: &enabled}},
 		"CreateProfile": {func(ctx context.Context, c *Client) (any, error) {
 			return with(c.CreateProfile(ctx, Profile{ProfileID: "p", Webhook: &Webhook{NotifyURL: "https://x/"}, Retry: &RetryPolicy{Policy: "custom", Schedule: []int64{1}}}))
 		}, "POST /subscriptions/1/profiles", `{"profileId":"p","webhook":{"notifyUrl":"https://x/"},"retry":{"policy":"custom","schedule":[1]}}`, "", nil},
@@ -71,9 +84,11 @@ func methods() map[string]method {
 		}, "PUT /subscriptions/1/profiles/p", `{"windowSize":30,"rateLimit":null,"enabled":false}`, "", nil},
 		"DeleteProfile": {func(ctx context.Context, c *Client) (any, error) { return alone(c.DeleteProfile(ctx, "p")) }, "DELETE /subscriptions/1/profiles/p", "", "", nil},
 
-		"SecuritySettings": {func(ctx context.Context, c *Client) (any, error) { return with(c.SecuritySettings(ctx, stale)) }, "GET /subscriptions/1/security" + read, "", page, nil},
-		"Security":         {func(ctx context.Context, c *Client) (any, error) { return with(c.Security(ctx, "s", stale)) }, "GET /subscriptions/1/security/s" + read, "", `{"authId":"s","type":"HMAC"}`, Security{AuthID: "s", Type: "HMAC"}},
-		"RevealSecurity":   {func(ctx context.Context, c *Client) (any, error) { return with(c.RevealSecurity(ctx, "s")) }, "GET /subscriptions/1/security/s?reveal=true", "", "", nil},
+		"SecuritySettings": {func(ctx context.Context, c *Client) (any, error) {
+			return with(c.SecuritySettings(ctx, SecurityFilter{Search: "h", Unused: true}, stale))
+		}, "GET /subscriptions/1/security?consistency=stale&page=1&search=h&size=2&unused=true", "", page, nil},
+		"Security":       {func(ctx context.Context, c *Client) (any, error) { return with(c.Security(ctx, "s", stale)) }, "GET /subscriptions/1/security/s" + read, "", `{"authId":"s","type":"HMAC"}`, Security{AuthID: "s", Type: "HMAC"}},
+		"RevealSecurity": {func(ctx context.Context, c *Client) (any, error) { return with(c.RevealSecurity(ctx, "s")) }, "GET /subscriptions/1/security/s?reveal=true", "", "", nil},
 		"CreateSecurity": {func(ctx context.Context, c *Client) (any, error) {
 			return with(c.CreateSecurity(ctx, Security{AuthID: "s", Type: "BASIC", Credentials: &Credentials{Username: "u", Password: "p"}}))
 		}, "POST /subscriptions/1/security", `{"authId":"s","type":"BASIC","credentials":{"username":"u","password":"p"}}`, "", nil},
@@ -107,6 +122,10 @@ func methods() map[string]method {
 			"GET /auth/1/session", "", `{"accountId":"a","username":"u","scopes":["events:read"],"tokenExpiresAt":"2026-11-23T10:00:00Z"}`,
 			Caller{AccountID: "a", Username: "u", Scopes: []model.Scope{model.ScopeEventsRead}, TokenExpiresAt: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)},
 		},
+		"RenewSession": {func(ctx context.Context, c *Client) (any, error) {
+			r, err := c.RenewSession(ctx)
+			return []any{r.Token.Reveal(), r.TokenExpiresAt, r.SessionEndsAt}, err
+		}, "POST /auth/1/session/renewal", "", `{"token":"t.s","tokenExpiresAt":"2026-11-23T10:00:00Z","sessionEndsAt":"2026-11-23T11:00:00Z"}`, []any{"t.s", at, at.Add(time.Hour)}},
 		"EndSession": {func(ctx context.Context, c *Client) (any, error) {
 			return alone(c.EndSession(ctx, "Bearer", model.NewSecret("t.s")))
 		}, "DELETE /auth/1/session", "", "", nil},
@@ -148,8 +167,24 @@ func methods() map[string]method {
 		"DeleteUser": {func(ctx context.Context, c *Client) (any, error) { return alone(c.DeleteUser(ctx, "a/b", "u")) }, "DELETE " + account + "/users/u", "", "", nil},
 		"Audit":      {func(ctx context.Context, c *Client) (any, error) { return with(c.Audit(ctx, "a/b", stale)) }, "GET " + account + "/audit" + read, "", page, nil},
 
-		"Nodes":              {func(ctx context.Context, c *Client) (any, error) { return with(c.Nodes(ctx)) }, "GET /cluster/1/nodes", "", `{"nodes":[{"nodeId":"n1","voter":true}]}`, []Node{{NodeID: "n1", Voter: true}}},
-		"Partitions":         {func(ctx context.Context, c *Client) (any, error) { return with(c.Partitions(ctx)) }, "GET /cluster/1/partitions", "", `{"partitions":[{"partition":3,"owner":"n1","epoch":2}]}`, []Partition{{3, "n1", 2}}},
+		"Nodes":      {func(ctx context.Context, c *Client) (any, error) { return with(c.Nodes(ctx)) }, "GET /cluster/1/nodes", "", `{"nodes":[{"nodeId":"n1","voter":true}]}`, []Node{{NodeID: "n1", Voter: true}}},
+		"Partitions": {func(ctx context.Context, c *Client) (any, error) { return with(c.Partitions(ctx)) }, "GET /cluster/1/partitions", "", `{"partitions":[{"partition":3,"owner":"n1","epoch":2}]}`, []Partition{{3, "n1", 2}}},
+		"Backup": {func(ctx context.Context, c *Client) (any, error) {
+			var b bytes.Buffer
+			err := c.Backup(ctx, true, &b)
+			return b.String(), err
+		}, "GET /cluster/1/backup?consistency=stale", "", "bytes", "bytes"},
+		"DrainNode":   {func(ctx context.Context, c *Client) (any, error) { return alone(c.DrainNode(ctx, "n 1")) }, "POST /cluster/1/nodes/n%201/drain", "", "", nil},
+		"UndrainNode": {func(ctx context.Context, c *Client) (any, error) { return alone(c.UndrainNode(ctx, "n 1")) }, "DELETE /cluster/1/nodes/n%201/drain", "", "", nil},
+		"ClusterHealth": {func(ctx context.Context, c *Client) (any, error) {
+			h, err := c.ClusterHealth(ctx)
+			return h.Nodes[0].NodeID + h.Unreachable[0], err
+		}, "GET /cluster/1/health", "", `{"nodes":[{"nodeId":"n1"}],"unreachableNodes":["n2"]}`, "n1n2"},
+		"Digests": {
+			func(ctx context.Context, c *Client) (any, error) { return with(c.Digests(ctx, GroupConfig, "n 1")) }, "GET /cluster/1/digests?group=config&nodeId=n+1", "",
+			`{"digests":[{"nodeId":"n1","group":"config","index":7,"sha256":"ab"}],"unreachableNodes":["n2"]}`,
+			Digests{[]Digest{{NodeID: "n1", Group: "config", Index: 7, SHA256: "ab"}}, []string{"n2"}},
+		},
 		"TransferLeadership": {func(ctx context.Context, c *Client) (any, error) { return alone(c.TransferLeadership(ctx)) }, "POST /cluster/1/leader/transfer", "", "", nil},
 		"RemoveNode":         {func(ctx context.Context, c *Client) (any, error) { return alone(c.RemoveNode(ctx, "n 1")) }, "DELETE /cluster/1/nodes/n%201", "", "", nil},
 		"Live":               {func(ctx context.Context, c *Client) (any, error) { return alone(c.Live(ctx)) }, "GET /livez", "", "ok\n", nil},
@@ -225,6 +260,12 @@ func checkHeaders(t *testing.T, name string, m method, s sent) {
 		want["Content-Type"] = "application/x-ndjson"
 	case "Metrics":
 		want["Accept"] = "text/plain"
+	case "ExportEvents", "ExportAudit":
+		want["Accept"] = "text/csv"
+	case "Backup":
+		want["Accept"] = BackupForm
+	case "ExportDeadLetters":
+		want["Accept"] = "application/x-ndjson"
 	case "Tail":
 		want["Accept"] = "text/event-stream"
 	case "OpenAPI":

@@ -26,7 +26,19 @@ func (c *Client) Session(ctx context.Context) (Caller, error) {
 	return get[Caller](ctx, c, "/auth/1/session", nil)
 }
 
-// EndSession ends a token: scheme is IBSSO or Bearer.
+// RenewSession gives a token that lasts from now on for that of the client,
+// which goes on until it expires.
+func (c *Client) RenewSession(ctx context.Context) (RenewedToken, error) {
+	var out struct {
+		Token          string    `json:"token"`
+		TokenExpiresAt time.Time `json:"tokenExpiresAt"`
+		SessionEndsAt  time.Time `json:"sessionEndsAt"`
+	}
+	err := c.do(ctx, call{method: http.MethodPost, path: "/auth/1/session/renewal", out: &out, repeatable: true})
+	return RenewedToken{model.NewSecret(out.Token), out.TokenExpiresAt, out.SessionEndsAt}, err
+}
+
+// EndSession ends a token and those that it was renewed by: scheme is IBSSO or Bearer.
 func (c *Client) EndSession(ctx context.Context, scheme string, token model.Secret) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/auth/1/session", auth: scheme + " " + token.Reveal()})
 }
@@ -135,32 +147,6 @@ func (c *Client) DeleteUser(ctx context.Context, account, username string) error
 // Audit lists who changed what in an account, newest first.
 func (c *Client) Audit(ctx context.Context, account string, r Read) (Page[AuditRecord], error) {
 	return get[Page[AuditRecord]](ctx, c, path(accountsPath, account, "audit"), r.query())
-}
-
-// Nodes lists the members of the cluster.
-func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
-	out, err := get[struct {
-		Nodes []Node `json:"nodes"`
-	}](ctx, c, "/cluster/1/nodes", nil)
-	return out.Nodes, err
-}
-
-// Partitions lists the partitions of the event plane.
-func (c *Client) Partitions(ctx context.Context) ([]Partition, error) {
-	out, err := get[struct {
-		Partitions []Partition `json:"partitions"`
-	}](ctx, c, "/cluster/1/partitions", nil)
-	return out.Partitions, err
-}
-
-// TransferLeadership returns when another node leads.
-func (c *Client) TransferLeadership(ctx context.Context) error {
-	return c.do(ctx, call{method: http.MethodPost, path: "/cluster/1/leader/transfer"})
-}
-
-// RemoveNode removes a node that is gone for good.
-func (c *Client) RemoveNode(ctx context.Context, nodeID string) error {
-	return c.del(ctx, path("/cluster/1/nodes", nodeID))
 }
 
 // Live returns nil when a node answers at all.

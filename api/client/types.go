@@ -112,8 +112,37 @@ type (
 		Profile        Profile     `json:"profile"`
 	}
 
-	// Filter narrows a list of subscriptions; all values must match.
-	Filter struct{ ApplicationIDs, EntityIDs, CallsConfigurationIDs, Resources, Users []string }
+	// ChannelSubscription is a subscription with its channel.
+	ChannelSubscription struct {
+		Channel string `json:"channel"`
+		Subscription
+	}
+
+	// Filter narrows a list of subscriptions; all that is set must match.
+	Filter struct {
+		// Search is a part of the id, the name or the profile's id, in the list of
+		// all channels also of the channel; case does not count.
+		Search string
+		// ProfileID is the profile it goes through, Event one that it takes.
+		ProfileID, Event string
+
+		ApplicationIDs, EntityIDs, CallsConfigurationIDs, Resources, Users []string
+	}
+
+	// ProfileFilter narrows a list of profiles; all that is set must match.
+	ProfileFilter struct {
+		// Search is a part of the id, the URL, or the id of the setting or the
+		// certificate; case does not count.
+		Search string
+		// AuthID and ClientCertificateID are those that it uses.
+		AuthID, ClientCertificateID string
+	}
+
+	// SecurityFilter narrows a list of settings; all that is set must match.
+	SecurityFilter struct {
+		Search string // part of the id or the type; case does not count
+		Unused bool   // no profile uses it
+	}
 
 	// Webhook is where a profile delivers to.
 	Webhook struct {
@@ -335,6 +364,7 @@ type (
 		Role         string `json:"role"` // LEADER or FOLLOWER
 		Voter        bool   `json:"voter"`
 		Live         bool   `json:"live"`
+		Draining     bool   `json:"draining"` // or about to stop
 		AppliedIndex uint64 `json:"appliedIndex"`
 	}
 	// Partition is a part of the event plane and its owner.
@@ -352,6 +382,15 @@ type (
 		Scopes    []model.Scope `json:"scopes"`
 		// TokenExpiresAt is zero unless the credentials are a token.
 		TokenExpiresAt time.Time `json:"tokenExpiresAt"`
+		// SessionEndsAt is until when it can be renewed to last.
+		SessionEndsAt time.Time `json:"sessionEndsAt"`
+	}
+
+	// RenewedToken is a token that came of another one, of the same scheme.
+	RenewedToken struct {
+		Token          model.Secret
+		TokenExpiresAt time.Time
+		SessionEndsAt  time.Time // no renewal lasts longer
 	}
 
 	// Token is a Bearer token.

@@ -197,6 +197,12 @@ func (c *Client) Series(ctx context.Context, profileID string, window time.Durat
 	return get[event.Series](ctx, c, statsPath+"/series", q)
 }
 
+// Destinations are what the nodes know of the webhooks of profiles, from 1 to
+// event.MaxDestinations of them. One of which nothing is known is missing.
+func (c *Client) Destinations(ctx context.Context, profileIDs ...string) (event.DestinationStates, error) {
+	return get[event.DestinationStates](ctx, c, "/events/1/destinations", url.Values{"profileId": profileIDs})
+}
+
 // Stats are figures of the deliveries of the last window; 0: the server's
 // default of five minutes.
 func (c *Client) Stats(ctx context.Context, window time.Duration) (event.Stats, error) {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +13,32 @@ import (
 	"example.com/belfry/dispatch/event"
 	"example.com/belfry/fsm/model"
 )
+
+func written(write func(io.Writer) error) (any, error) {
+	var b strings.Builder
+	err := write(&b)
+	return b.String(), err
+}
+
+// A file of which a part is written is not asked for once more, and one that is
+// refused is an error like any other.
+func TestExport_failures(t *testing.T) {
+	t.Parallel()
+	refused, _ := newScripted(t, Retry{}, []reply{{status: 403, body: `{"code":"forbidden","detail":"no"}`}})
+	var b strings.Builder
+	if err := refused.ExportEvents(t.Context(), event.Filter{}, CSV, "", &b); model.CodeOf(err) != model.CodeForbidden || b.Len() > 0 {
+		t.Errorf("%v, wrote %q", err, b.String())
+	}
+	full := errors.New("the disk is full")
+	c, s := newScripted(t, Retry{}, []reply{{status: 200, body: "a,b"}}, []reply{{status: 200, body: "a,b"}})
+	if err := c.ExportEvents(t.Context(), event.Filter{}, CSV, "", failing{full}); !errors.Is(err, full) || len(s.seen) != 1 {
+		t.Errorf("%v after %d requests", err, len(s.seen))
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // watchMethods are those that look at events and dead letters.
 func watchMethods() map[string]method {
@@ -28,6 +55,15 @@ func watchMethods() map[string]method {
 		"SearchEvents/all": {func(ctx context.Context, c *Client) (any, error) {
 			return with(c.SearchEvents(ctx, event.Filter{}, Part{}))
 		}, events, "", "", nil},
+		"ExportEvents": {func(ctx context.Context, c *Client) (any, error) {
+			return written(func(w io.Writer) error { return c.ExportEvents(ctx, event.Filter{OrderingKey: "+1"}, CSV, "c", w) })
+		}, events + "?cursor=c&orderingKey=%2B1", "", "a,b\r\n", "a,b\r\n"},
+		"ExportDeadLetters": {func(ctx context.Context, c *Client) (any, error) {
+			return written(func(w io.Writer) error { return c.ExportDeadLetters(ctx, event.DeadFilter{}, NDJSON, "", w) })
+		}, "GET " + dead, "", "{}\n", "{}\n"},
+		"ExportAudit": {func(ctx context.Context, c *Client) (any, error) {
+			return written(func(w io.Writer) error { return c.ExportAudit(ctx, "a/b", CSV, w) })
+		}, "GET /accounts/1/accounts/a%2Fb/audit", "", "a,b\r\n", "a,b\r\n"},
 		"DeadLetters": {func(ctx context.Context, c *Client) (any, error) {
 			return with(c.DeadLetters(ctx, event.DeadFilter{EventID: "e/1", To: at}, Part{Limit: 1}))
 		}, "GET " + dead + "?eventId=e%2F1&limit=1&to=2026-11-23T10%3A00%3A00Z", "", `{"deadLetters":[{"deliveryId":"d","failure":{"outcome":"gone"}}]}`, DeadLetterList{DeadLetters: []DeadLetter{{DeliveryID: "d", Failure: event.Failure{Outcome: "gone"}}}}},
@@ -50,6 +86,7 @@ func watchMethods() map[string]method {
 		}, "POST /events/1/profiles/p%2F1/test", `{"channel":"SMS","event":"CLICK"}`, `{"attempt":{"attempt":1,"outcome":"ok"},"url":"https://x/","payload":{}}`, event.TestReport{Attempt: event.Attempt{Attempt: 1, Outcome: "ok"}, URL: "https://x/", Payload: []byte(`{}`)}},
 		"Stats":          {func(ctx context.Context, c *Client) (any, error) { return with(c.Stats(ctx, time.Hour)) }, "GET /events/1/stats?window=1h0m0s", "", `{"total":{"delivered":3}}`, event.Stats{Total: event.ProfileStats{Delivered: 3}}},
 		"Series":         {func(ctx context.Context, c *Client) (any, error) { return with(c.Series(ctx, "p/1", time.Hour)) }, "GET /events/1/stats/series?profileId=p%2F1&window=1h0m0s", "", `{"stepSeconds":60,"points":[{"accepted":3}]}`, event.Series{StepSeconds: 60, Points: []event.SeriesPoint{{Accepted: 3}}}},
+		"Destinations":   {func(ctx context.Context, c *Client) (any, error) { return with(c.Destinations(ctx, "p", "q")) }, "GET /events/1/destinations?profileId=p&profileId=q", "", `{"destinations":[{"profileId":"p","breaker":"open"}],"unreachableNodes":["n2"]}`, event.DestinationStates{Destinations: []event.DestinationState{{ProfileID: "p", Breaker: event.BreakerOpen}}, Unreachable: []string{"n2"}}},
 		"Series/default": {func(ctx context.Context, c *Client) (any, error) { return with(c.Series(ctx, "", 0)) }, "GET /events/1/stats/series", "", "", nil},
 		"Stats/default":  {func(ctx context.Context, c *Client) (any, error) { return with(c.Stats(ctx, 0)) }, "GET /events/1/stats", "", "", nil},
 		"Tail": {func(ctx context.Context, c *Client) (any, error) {
