@@ -34,13 +34,15 @@ func run() int {
 		close(fast)
 	}()
 	return cli.Run(ctx, cli.Options{
-		NewNode: newNode,
-		Version: version,
-		Stdin:   os.Stdin,
-		Stdout:  os.Stdout,
-		Stderr:  os.Stderr,
-		Environ: os.Environ(),
-		Fast:    fast,
+		NewNode:     newNode,
+		CheckBackup: node.CheckBackup,
+		Restore:     restore,
+		Version:     version,
+		Stdin:       os.Stdin,
+		Stdout:      os.Stdout,
+		Stderr:      os.Stderr,
+		Environ:     os.Environ(),
+		Fast:        fast,
 	}, os.Args[1:])
 }
 
@@ -50,4 +52,8 @@ func newNode(o cli.NodeOptions) (cli.Node, error) {
 		return nil, err // a nil *node.Node in a cli.Node would not be nil
 	}
 	return n, nil
+}
+
+func restore(o cli.RestoreOptions) (uint64, error) {
+	return node.Restore(node.RestoreOptions{Backup: o.Backup, NodeID: o.NodeID, DataDir: o.DataDir, PeerAddress: o.PeerAddress})
 }

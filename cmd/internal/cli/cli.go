@@ -49,10 +49,15 @@ type NodeOptions struct {
 	Version string
 }
 
-// Options says what the commands work with. NewNode must be set.
+// Options says what the commands work with. NewNode, CheckBackup and Restore
+// must be set.
 type Options struct {
 	// NewNode checks the options and makes a node that is not started.
 	NewNode func(NodeOptions) (Node, error)
+	// CheckBackup reads a backup to its end and returns the index that it is of.
+	CheckBackup func(path string) (index uint64, err error)
+	// Restore makes a data directory of a backup.
+	Restore func(RestoreOptions) (index uint64, err error)
 	// Version of the binary. Default "dev".
 	Version string
 	Stdin   io.Reader // nil: empty
@@ -138,7 +143,7 @@ func command(o *Options) *cobra.Command {
 		return usage("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		serveCommand(o), configCommand(o), keysCommand(o), sendCommand(o), tailCommand(o), verifyCommand(o), demoCommand(o), versionCommand(o),
+		serveCommand(o), configCommand(o), keysCommand(o), sendCommand(o), tailCommand(o), clusterCommand(o), backupCommand(o), verifyCommand(o), demoCommand(o), versionCommand(o),
 	)
 	return root
 }

@@ -98,6 +98,22 @@ func run(tb testing.TB, stdin string, environ []string, args ...string) outcome 
 	var out, errOut lockedBuffer
 	code := Run(tb.Context(), Options{
 		NewNode: func(NodeOptions) (Node, error) { return nil, errors.New("no node is expected here") },
+		CheckBackup: func(path string) (uint64, error) {
+			b, err := os.ReadFile(path)
+			if err == nil && string(b) != "whole" {
+				err = errors.New("it ends early")
+			}
+			return 7, err
+		},
+		Restore: func(r RestoreOptions) (uint64, error) {
+			if r.DataDir == "full" {
+				return 0, errors.New("--data-dir full is not empty")
+			}
+			if want := (RestoreOptions{"b", "n1", "d", "h:1"}); r != want {
+				tb.Errorf("restore %+v, want %+v", r, want)
+			}
+			return 7, nil
+		},
 		Version: "v1.2.3", Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errOut, Environ: environ,
 	}, args)
 	return outcome{code, out.String(), errOut.String()}

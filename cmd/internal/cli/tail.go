@@ -42,6 +42,8 @@ func tailCommand(o *Options) *cobra.Command {
 	fs.StringVar(&f.Resource, "resource", "", "resource of the event")
 	fs.StringVar(&f.ApplicationID, "application-id", "", "application of the event")
 	fs.StringVar(&f.EntityID, "entity-id", "", "entity of the event")
+	fs.StringVar(&f.User, "user", "", "user of the event")
+	fs.StringVar(&f.OrderingKey, "ordering-key", "", "ordering key of the event")
 	fs.StringVar(&f.ProfileID, "profile", "", "notification profile")
 	fs.StringVar(&f.SubscriptionID, "subscription", "", "subscription")
 	fs.StringVar(&status, "status", "", "status after the attempt: DELIVERED, RETRYING, DEAD or DROPPED")

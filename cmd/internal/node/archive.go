@@ -127,7 +127,7 @@ func (a *archive) serveScan(_ context.Context, q scanQuery) (event.Scan, error) 
 	return a.scan(q.Account, &q.Filter, q.After, q.Limit)
 }
 
-// serveLookups answers methodLookups: without payloads and answers of
+// serveLookups answers methodLookups: without payloads, headers and answers of
 // receivers, which a list does not show.
 func (a *archive) serveLookups(_ context.Context, q lookupsQuery) ([]event.Record, error) {
 	var out []event.Record
@@ -139,7 +139,8 @@ func (a *archive) serveLookups(_ context.Context, q lookupsQuery) ([]event.Recor
 		rec.Payload = nil
 		for i := range rec.Deliveries {
 			for j := range rec.Deliveries[i].Attempts {
-				rec.Deliveries[i].Attempts[j].Response = ""
+				a := &rec.Deliveries[i].Attempts[j]
+				a.Response, a.RequestHeaders, a.ResponseHeaders, a.HeadersCut = "", nil, nil, false
 			}
 		}
 		out = append(out, rec)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,9 +28,10 @@ func opened(dir string, open func() error) (err error) {
 	return open()
 }
 
-// wholeFiles refuses database files that were cut off. bbolt does not look: it
-// maps pages that are not there and reads them on a goroutine of its own, where
-// nobody can catch the fault. The attempt log is not among them; it begins anew
+// wholeFiles refuses database files that were cut off or whose pages make no
+// sense. bbolt does not look: it maps pages that are not there and reads them on
+// a goroutine of its own, where nobody can catch the fault, and it follows what
+// pages say, in circles if need be, at any later time. The attempt log is not among them; it begins anew
 // by itself.
 func wholeFiles(dir string) error {
 	for _, pattern := range []string{"config.db", "outbox.db", "raft/*/raft.db", "raft/*/wal/wal-meta.db"} {
@@ -45,6 +47,9 @@ func wholeFiles(dir string) error {
 			case size < need:
 				return fmt.Errorf("%s is damaged: it has %d bytes and should have %d; let this node join again with an empty data directory", path, size, need)
 			}
+			if err := checkPages(path); err != nil {
+				return fmt.Errorf("%s is damaged: %w; let this node join again with an empty data directory", path, err)
+			}
 		}
 	}
 	return nil
@@ -58,6 +63,8 @@ const (
 	boltVersion   = 2
 	offVersion    = boltHeader + 4
 	offPageSize   = boltHeader + 8
+	offRoot       = boltHeader + 16
+	offFreelist   = boltHeader + 32
 	offPages      = boltHeader + 40
 	offTx         = boltHeader + 48
 	offChecksum   = boltHeader + 56
@@ -77,28 +84,41 @@ func neededSize(path string) (need, size int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	var last uint64
-	// The second page begins at the page size, which the first may not tell any
-	// more. Those are all there are.
-	for _, at := range []int64{0, 1 << 12, 1 << 13, 1 << 14, 1 << 16} {
-		b := make([]byte, boltMetaBytes)
-		if _, err := f.ReadAt(b, at); err != nil {
-			continue
-		}
-		pages, tx, pageSize, ok := readBoltMeta(b)
-		if ok && (at == 0 || at == pageSize) && tx >= last {
-			last, need = tx, int64(pages)*pageSize //nolint:gosec // the checksum holds
-		}
+	if m, ok := readBoltMetas(f); ok {
+		need = int64(m.pages) * m.pageSize //nolint:gosec // the checksum holds
 	}
 	return need, st.Size(), nil
 }
 
-// readBoltMeta reads a page that says how many pages are in use, in the byte
-// order of the machine.
-func readBoltMeta(b []byte) (pages, tx uint64, pageSize int64, ok bool) {
+// boltMeta is what such a page says.
+type boltMeta struct {
+	root, freelist, pages, tx uint64
+	pageSize                  int64
+}
+
+// readBoltMetas gives the newer one of those that are whole. The second begins
+// at the page size, which the first may not tell any more; these are all there are.
+func readBoltMetas(r io.ReaderAt) (newest boltMeta, ok bool) {
+	for _, at := range []int64{0, 1 << 12, 1 << 13, 1 << 14, 1 << 16} {
+		b := make([]byte, boltMetaBytes)
+		if _, err := r.ReadAt(b, at); err != nil {
+			continue
+		}
+		if m, whole := readBoltMeta(b); whole && (at == 0 || at == m.pageSize) && (!ok || m.tx >= newest.tx) {
+			newest, ok = m, true
+		}
+	}
+	return newest, ok
+}
+
+// readBoltMeta reads one, in the byte order of the machine.
+func readBoltMeta(b []byte) (boltMeta, bool) {
 	o := binary.NativeEndian
 	h := fnv.New64a()
 	_, _ = h.Write(b[boltHeader:offChecksum])
-	ok = o.Uint32(b[boltHeader:]) == boltMagic && o.Uint32(b[offVersion:]) == boltVersion && o.Uint64(b[offChecksum:]) == h.Sum64()
-	return o.Uint64(b[offPages:]), o.Uint64(b[offTx:]), int64(o.Uint32(b[offPageSize:])), ok
+	ok := o.Uint32(b[boltHeader:]) == boltMagic && o.Uint32(b[offVersion:]) == boltVersion && o.Uint64(b[offChecksum:]) == h.Sum64()
+	return boltMeta{
+		root: o.Uint64(b[offRoot:]), freelist: o.Uint64(b[offFreelist:]), pages: o.Uint64(b[offPages:]), tx: o.Uint64(b[offTx:]),
+		pageSize: int64(o.Uint32(b[offPageSize:])),
+	}, ok
 }

@@ -70,6 +70,43 @@ func TestWholeFiles(t *testing.T) {
 	}
 }
 
+// A file that another process has open is not judged: it changes while it is
+// read, and that it is in use is what must be said.
+func TestWholeFiles_inUse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.db")
+	boltFile(t, path)
+	damage := func() {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 2 * os.Getpagesize(); at < len(b); at += os.Getpagesize() {
+			b[at+8] ^= 0x40 // the kind of the page
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage()
+	if err := wholeFiles(dir); err != nil {
+		t.Errorf("a file in use: %v", err)
+	}
+	damage() // which undoes it
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damage()
+	if err := wholeFiles(dir); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "empty data directory") {
+		t.Errorf("a damaged file: %v", err)
+	}
+}
+
 // What does not begin as such a file is left to bbolt, and a damaged first
 // page does not hide the second.
 func TestNeededSize_damagedBeginning(t *testing.T) {

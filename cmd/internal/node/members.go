@@ -54,7 +54,7 @@ func (m members) Nodes() []api.NodeStatus {
 		}
 		out[i] = api.NodeStatus{
 			NodeID: x.NodeID, APIAddress: x.APIAddress, PeerAddress: x.PeerAddress, Role: role,
-			Voter: x.Voter, Live: x.Live, AppliedIndex: x.Commands,
+			Voter: x.Voter, Live: x.Live, Draining: x.Draining || x.Drained, AppliedIndex: x.Commands,
 		}
 	}
 	return out
@@ -80,6 +80,12 @@ func (m members) RemoveNode(ctx context.Context, nodeID string) error {
 	return m.cluster.RemoveNode(ctx, nodeID)
 }
 
+// SetDraining has a node give its partitions away and be given none, or ends
+// that.
+func (m members) SetDraining(ctx context.Context, nodeID string, on bool) error {
+	return m.cluster.SetDrained(ctx, nodeID, on)
+}
+
 // others are the ids of the other members.
 func (m members) others() []string {
 	var ids []string
@@ -94,7 +100,7 @@ func (m members) others() []string {
 // hasHeir reports whether another node could take this node's work.
 func (m members) hasHeir() bool {
 	for _, x := range m.cluster.Members() {
-		if x.NodeID != m.cluster.NodeID() && x.Voter && x.Live && !x.Draining {
+		if x.NodeID != m.cluster.NodeID() && x.Voter && x.Live && !x.Draining && !x.Drained {
 			return true
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +48,7 @@ type Node struct {
 	log     hclog.Logger
 	version string
 	reg     *prometheus.Registry
+	began   time.Time // of Start
 
 	closers    closers
 	done       chan error
@@ -59,6 +62,7 @@ type Node struct {
 	writer     *fsm.Writer
 	resolver   *resolver
 	ownership  *ownership
+	drainer    atomic.Pointer[drainer]
 	waker      *waker
 	members    members
 	tables     tableWriter
@@ -115,6 +119,7 @@ func (n *Node) Done() <-chan error { return n.done }
 // Start opens the node and returns when it serves. When it fails, everything
 // it had opened is closed again. ctx bounds the start, not the life of the node.
 func (n *Node) Start(ctx context.Context) error {
+	n.began = time.Now()
 	if err := n.start(ctx); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.DrainTimeout)
 		defer cancel()

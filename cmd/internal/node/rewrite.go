@@ -88,8 +88,8 @@ func rewriteLocked(path, lock string, limit int64) error {
 		return err
 	}
 	defer func() { _ = l.Close() }()
-	if syscall.Flock(int(l.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil { //nolint:gosec // a file descriptor is small
-		return nil //nolint:nilerr // in use: opening it says so
+	if syscall.Flock(int(l.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return nil // in use: opening it says so
 	}
 	f := l
 	if path != lock {
@@ -120,7 +120,7 @@ func rewrite(f *os.File, limit int64) error {
 		}
 		n, err := f.ReadAt(buf[:n], at)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return nil //nolint:nilerr // see above
+			return nil // see above
 		}
 		if n > 0 && !bytes.Equal(buf[:n], zeros[:n]) {
 			if _, err := f.WriteAt(buf[:n], at); err != nil {

@@ -33,6 +33,7 @@ var simRoutes = []simRoute{
 	{"SMS", "CLICK", []string{"ok-2", "busy-1"}},
 	{"EMAIL", "OPEN", []string{"ok-3", "flaky-2", "dead-1"}},
 	{"VOICE_VIDEO", "DELIVERY", []string{"flaky-1"}},
+	{"WHATSAPP", "CLICK", []string{"slow-1", "slow-2"}}, // one by one, so that nothing is agreed upon before
 	{"MOBILE_PUSH", "SEEN", nil},
 	{channelGone, "DELIVERY", []string{"gone-1"}},
 	{"VIBER", "DELIVERY", []string{"key-1", "strict-1"}}, // in order, several to a request
@@ -64,6 +65,7 @@ func (s *sim) setUp() {
 				made[p] = true
 			}
 		}
+		s.secure(account)
 		// A second subscription of a profile makes no second delivery.
 		s.subscribe(account, "SMS", "DELIVERY", "again", "ok-1", false)
 	}
@@ -125,6 +127,7 @@ type simLoad struct {
 	unknown      []int
 
 	resources *simResources
+	rotators  []*rotator
 
 	mu      sync.Mutex
 	growing []time.Time // when the subscriptions of channelGrowing were acknowledged
@@ -136,6 +139,7 @@ func (s *sim) newLoad(clients int) *simLoad {
 	for i := range clients {
 		l.clients = append(l.clients, &simClient{l: l, rng: simRand(s.seed, fmt.Sprint("client ", i)), name: fmt.Sprint("c", i)})
 	}
+	l.rotators = l.newRotators()
 	s.load = l
 	return l
 }
@@ -146,6 +150,9 @@ func (l *simLoad) begin(round int) {
 	if l.late(round) {
 		l.routes = append(slices.Clone(simRoutes), lateRoute)
 	}
+	for _, r := range l.rotators {
+		r.resume()
+	}
 	for _, c := range l.clients {
 		l.wg.Go(c.run)
 	}
@@ -153,6 +160,9 @@ func (l *simLoad) begin(round int) {
 	for i := range simWriters {
 		jobs[fmt.Sprint("resources ", i)] = func(rng *rand.Rand) { l.resources.run(l, i, rng) }
 		jobs[fmt.Sprint("tangle ", i)] = l.tangle
+	}
+	for i, r := range l.rotators {
+		jobs[fmt.Sprint("rotator ", i)] = r.run
 	}
 	for name, f := range jobs {
 		l.wg.Go(func() { f(simRand(l.s.seed, fmt.Sprint(name, " ", round))) })

@@ -22,6 +22,7 @@ type witness struct {
 
 	found []string
 	now   sighting
+	auth  *webhook.Auth // of the next arrivals
 }
 
 func newWitness() *witness {
@@ -44,6 +45,20 @@ func (x *witness) post(id, channel, key string, profiles ...string) *simEvent {
 	return e
 }
 
+// replaced has the profile ok-1 of acme get version 2 of its credential.
+func (x *witness) replaced() {
+	x.giving("acme", []string{"ok-1"}, 2)
+	x.gave("acme", []string{"ok-1"}, 2)
+	x.bare("acme", "ok-1", false)
+}
+
+// arrivalAs has e1 arrive there, and be taken, with a version of a credential.
+func (x *witness) arrivalAs(version int) {
+	x.auth = &webhook.Auth{Type: model.CredentialsBasic, Username: versionName(version)}
+	defer func() { x.auth = nil }()
+	x.arrival("ok-1", "w1", true, "e1")
+}
+
 // arrival has a request arrive with events of acme.
 func (x *witness) arrival(profile, webhookID string, taken bool, ids ...string) {
 	var items []string
@@ -52,7 +67,7 @@ func (x *witness) arrival(profile, webhookID string, taken bool, ids ...string) 
 	}
 	names := x.judge(x.now, &webhook.Request{
 		WebhookID: webhookID, Body: fmt.Appendf(nil, `{"results":[%s]}`, strings.Join(items, ",")),
-		Destination: &webhook.Destination{Account: "acme", ProfileID: profile},
+		Destination: &webhook.Destination{Account: "acme", ProfileID: profile, Auth: x.auth},
 	}, taken)
 	res := webhook.Result{Class: webhook.ClassTemporary, StatusCode: 400}
 	if taken {
@@ -214,6 +229,43 @@ func TestSim_findings(t *testing.T) {
 			x.post("e1", "SMS", "", "ok-1")
 			x.disabling()("acme", "ok-1", nil)
 			time.Sleep(1001 * time.Millisecond)
+			x.arrival("ok-1", "w1", true, "e1")
+		}},
+		{"with a credential that was replaced", "I7: n1 starts w1 to p:ok-1 with v1", func(x *witness) {
+			x.post("e1", "SMS", "", "ok-1")
+			x.replaced()
+			time.Sleep(time.Second + time.Millisecond)
+			x.arrivalAs(1)
+		}},
+		{"with one that was replaced just now", "", func(x *witness) {
+			x.post("e1", "SMS", "", "ok-1")
+			x.replaced()
+			time.Sleep(time.Second)
+			x.arrivalAs(1)
+		}},
+		{"with one that may have come back", "", func(x *witness) {
+			x.post("e1", "SMS", "", "ok-1")
+			x.replaced()
+			x.loosen("acme", []string{"ok-1"}, 1)
+			time.Sleep(time.Minute)
+			x.arrivalAs(1)
+		}},
+		{"with one that was never given", "was given up to v2", func(x *witness) {
+			x.post("e1", "SMS", "", "ok-1")
+			x.replaced()
+			x.arrivalAs(3)
+		}},
+		{"without one", "without a credential", func(x *witness) {
+			x.post("e1", "SMS", "", "ok-1")
+			x.replaced()
+			time.Sleep(time.Minute)
+			x.arrival("ok-1", "w1", true, "e1")
+		}},
+		{"without one that was taken away", "", func(x *witness) {
+			x.post("e1", "SMS", "", "ok-1")
+			x.replaced()
+			x.bare("acme", "ok-1", true)
+			time.Sleep(time.Minute)
 			x.arrival("ok-1", "w1", true, "e1")
 		}},
 		{"to one that is enabled again", "", func(x *witness) {

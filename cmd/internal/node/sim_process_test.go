@@ -29,15 +29,24 @@ func (n *simNode) pause() {
 
 // resume ends a pause.
 func (n *simNode) resume() {
+	if n.goOn() {
+		n.s.Net.Join(n.id)
+	}
+}
+
+// goOn ends a pause, but leaves the node cut off. It reports whether the node
+// was paused.
+func (n *simNode) goOn() bool {
 	n.mu.Lock()
 	paused := n.paused
 	n.paused = nil
 	n.mu.Unlock()
-	if paused != nil {
-		close(paused)
-		n.s.Disk(n.id).Resume()
-		n.s.Net.Join(n.id)
+	if paused == nil {
+		return false
 	}
+	close(paused)
+	n.s.Disk(n.id).Resume()
+	return true
 }
 
 // runs waits while the node is paused, and reports false when it has ended or

@@ -35,13 +35,14 @@ type truth struct {
 	batches    map[string]string // webhook-id → members
 	refused    map[string]int    // webhook-id → how often
 	lines      map[lineName][]*simEvent
-	turn       int                    // of requests
+	turn       int // of requests
+	creds      map[lineName]*credential
 	disabled   map[lineName]time.Time // since when, of profiles
 	enables    int                    // begun and ended enablings
 	unsure     bool                   // one of them has an unknown outcome
 	quiet      bool                   // webhooks that say 410 do so no more
 	late       time.Duration          // latest start after a partition had moved away
-	counts     struct{ arrivals, repeated, receipts, unknown, refused, conflicts, foreign, gaps int }
+	counts     struct{ arrivals, repeated, receipts, unknown, refused, conflicts, foreign, gaps, credentials, old int }
 }
 
 type eventName struct{ account, id string }
@@ -89,7 +90,7 @@ func newTruth(seed uint64, report func(text string)) *truth {
 	return &truth{
 		report: report, lease: cluster.DefaultLeaseTTL, rng: simRand(seed, "webhooks"), events: map[eventName]*simEvent{},
 		deliveries: map[deliveryName]*simDelivery{}, batches: map[string]string{}, refused: map[string]int{}, lines: map[lineName][]*simEvent{},
-		disabled: map[lineName]time.Time{},
+		disabled: map[lineName]time.Time{}, creds: map[lineName]*credential{},
 	}
 }
 
@@ -98,8 +99,8 @@ func (w *truth) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.counts
-	return fmt.Sprintf("%d events, %d receipts, %d unknown, %d refused, %d conflicts; %d deliveries in %d arrivals, %d repeated, %d waits checked, %d starts up to %v after a move",
-		len(w.events), c.receipts, c.unknown, c.refused, c.conflicts, len(w.deliveries), c.arrivals, c.repeated, c.gaps, c.foreign, w.late)
+	return fmt.Sprintf("%d events, %d receipts, %d unknown, %d refused, %d conflicts; %d deliveries in %d arrivals, %d repeated, %d waits checked, %d starts up to %v after a move, %d of %d credentials just replaced",
+		len(w.events), c.receipts, c.unknown, c.refused, c.conflicts, len(w.deliveries), c.arrivals, c.repeated, c.gaps, c.foreign, w.late, c.old, c.credentials)
 }
 
 // violated tells a violation. w.mu is held.
@@ -136,6 +137,7 @@ func (w *truth) judge(s sighting, r *webhook.Request, taken bool) []deliveryName
 		}
 	}
 	w.revoked(r, destination)
+	w.current(r, destination, s)
 	names, members := w.open(r, destination)
 	if before, known := w.batches[r.WebhookID]; known && before != members {
 		w.violated("INV dispatch-4: webhook-id %s is for %s, and was for %s", r.WebhookID, members, before)

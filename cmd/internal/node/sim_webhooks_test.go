@@ -16,6 +16,7 @@ const (
 	wayOK     = "ok"     // takes everything
 	wayFlaky  = "flaky"  // fails, hangs, takes without a word
 	wayBusy   = "busy"   // asks for patience
+	waySlow   = "slow"   // takes everything, after a while, so that much is owed to it
 	wayDead   = "dead"   // refuses everything
 	wayGone   = "gone"   // wants no more, now and then
 	wayKey    = "key"    // fails a little, and its profile keeps the order of keys
@@ -136,6 +137,8 @@ func (w *truth) answer(profile, webhookID string) plan {
 	case way == wayDead, way == wayLate && w.refused[webhookID] < len(simSchedule(profile)):
 		w.refused[webhookID]++
 		p.result = webhook.Result{Class: webhook.ClassTemporary, StatusCode: 400}
+	case way == waySlow:
+		p.after = time.Duration(300+w.rng.IntN(2000)) * time.Millisecond
 	case way == wayGone && x < 0.05 && !w.quiet:
 		p.result = webhook.Result{Class: webhook.ClassGone, StatusCode: 410}
 	case way == wayFlaky && x < 0.25, (way == wayKey || way == wayStrict) && x < 0.1:

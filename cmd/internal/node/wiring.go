@@ -87,7 +87,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 			},
 		},
 		HeartbeatTimeout: n.cfg.HeartbeatTimeout, ElectionTimeout: n.cfg.ElectionTimeout, LeaseTTL: n.cfg.LeaseTTL,
-		Logger: n.log, Registerer: n.reg,
+		Quiesce: n.quiesce, Logger: n.log, Registerer: n.reg,
 	}
 	if n.cfg.PeerTLSCert != "" {
 		o.TLS = &transport.TLS{CertFile: n.cfg.PeerTLSCert, KeyFile: n.cfg.PeerTLSKey, CAFile: n.cfg.PeerTLSCA}
@@ -180,15 +180,20 @@ func (n *Node) openDelivery() (err error) {
 		return err
 	}
 	n.notices.publisher = n.publisher // before its run
+	lease := &gate{of: n.cluster}
 	if n.dispatcher, err = dispatch.NewDispatcher(dispatch.DispatcherOptions{
 		NodeID: n.cfg.NodeID, Outbox: n.outbox, Attempts: n.attempts, Sender: n.sender, Resolver: n.resolver,
-		Subscriptions: n.index, Lease: n.cluster, Ownership: n.ownership, Proposer: group, OnGone: n.disableGone,
+		Subscriptions: n.index, Lease: lease, Ownership: n.ownership, Proposer: group, OnGone: n.disableGone,
 		OnNotice: n.notices.tell, Figures: n.stats, Tail: n.tail,
 		MaxInFlight: n.cfg.DeliverySlots, DrainTimeout: n.cfg.DrainTimeout / inFlightShare,
 		Registerer: n.reg, Logger: n.log,
 	}); err != nil {
 		return err
 	}
+	n.drainer.Store(&drainer{
+		gate: lease, busy: n.dispatcher.Busy, owned: func() int { return n.ownership.owned(n.cfg.NodeID) },
+		timeout: n.cfg.DrainTimeout / inFlightShare, log: n.log,
+	})
 	n.waker.attach(n.dispatcher)
 	n.run("publisher", n.publisher.Run)
 	n.run("notices", n.notices.run)
@@ -284,11 +289,20 @@ func (n *Node) serveHTTP() error {
 	n.cluster.Handle(methodTail, answers(watch.serveTail))
 	n.cluster.Handle(methodStats, answers(watch.serveStats))
 	n.cluster.Handle(methodSeries, answers(watch.serveSeries))
+	ready := []api.Check{
+		{Name: "cluster", Run: n.cluster.Ready},
+		{Name: "config", Run: func(context.Context) error { return n.publisher.Current() }},
+		{Name: "drained", Run: n.undrained},
+	}
+	all := n.newFleet(ready)
+	n.cluster.Handle(methodHealth, answers(all.serveHealth))
+	n.cluster.Handle(methodDigest, answers(all.serveDigest))
+	known := &destinations{local: n.dispatcher.Destinations, caller: n.cluster.Caller(), peers: n.members.others, self: n.cfg.NodeID}
+	n.cluster.Handle(methodDestinations, answers(known.serveDestinations))
 	srv, err := api.New(api.Options{
-		Reader: n.store, Writer: n.writer, Opener: n.sealer, Cluster: n.members, Events: plane, Archive: records, Watcher: watch,
+		Reader: n.store, Writer: n.writer, Opener: n.sealer, Cluster: n.members, Events: plane, Archive: records, Watcher: watch, Fleet: all, Destinations: known, Backup: n.store,
 		Tester: tester{n.store, n.sealer, n.sender}, URLs: n.guard,
-		Ready:    []api.Check{{Name: "cluster", Run: n.cluster.Ready}, {Name: "config", Run: func(context.Context) error { return n.publisher.Current() }}},
-		Gatherer: n.reg, Registerer: n.reg, TokenKey: n.ring.Derive("api tokens", 32),
+		Ready: ready, Gatherer: n.reg, Registerer: n.reg, TokenKey: n.ring.Derive("api tokens", 32),
 		Logger: n.log, Version: n.version,
 		Limits: api.Limits{EventBytes: int(n.cfg.MaxEventBytes), EventBody: int64(n.cfg.MaxBodyBytes), BatchEvents: n.cfg.MaxBatchEvents},
 	})
