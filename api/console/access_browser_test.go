@@ -10,12 +10,15 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"example.com/belfry/api/console/browsertest"
 )
 
 // A key is made by the keyboard alone: the page that shows it is sound, has a
 // button that copies it, and nothing else has it. Then it is deleted by a
 // dialog that asks for its name.
 func TestBrowser_keyShownOnce(t *testing.T) {
+	t.Parallel()
 	const secret = "blf_CANARY-of-a-new-key"
 	b := newBrowser(t)
 	api := newFakeAPI()
@@ -23,9 +26,9 @@ func TestBrowser_keyShownOnce(t *testing.T) {
 	api.set("POST /accounts/1/accounts/acme/keys", map[string]any{"keyId": "k1", "accountId": "acme", "name": "billing", "scopes": []string{"events:write"}, "cidrs": []string{}, "key": secret})
 	api.set("DELETE /accounts/1/accounts/acme/keys/k1", nil)
 	b.show(newConsole(t, api))
-	ctx, cancel := context.WithTimeout(b.ctx, pageLife)
+	ctx, cancel := context.WithTimeout(b.Ctx, pageLife)
 	defer cancel()
-	if err := b.open(ctx, looks[narrow], "/new-key"); err != nil {
+	if err := b.open(ctx, browsertest.Narrow, "/new-key"); err != nil {
 		t.Fatal(err)
 	}
 	err := chromedp.Do(ctx,
@@ -36,12 +39,11 @@ func TestBrowser_keyShownOnce(t *testing.T) {
 	}
 	b.sound(ctx, t)
 	if dir := os.Getenv("BELFRY_SCREENSHOTS"); dir != "" {
-		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "key-created-light-narrow.png"), png, 0o644); err != nil {
-			t.Fatal(err)
+		for _, theme := range []string{"light", "dark"} {
+			if err := b.As(ctx, browsertest.Look{Theme: theme, Width: browsertest.Wide.Width, Height: browsertest.Wide.Height}); err != nil {
+				t.Fatal(err)
+			}
+			b.keep(ctx, t, filepath.Join(dir, "key-created-"+theme+".png"))
 		}
 	}
 	where, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + " " + document.cookie`))
@@ -60,23 +62,4 @@ func TestBrowser_keyShownOnce(t *testing.T) {
 		t.Errorf("the key was deleted %d times", n)
 	}
 	b.quiet(t)
-}
-
-// sound has axe look at the page that is shown.
-func (b *browser) sound(ctx context.Context, t *testing.T) {
-	t.Helper()
-	axe, err := os.ReadFile("testdata/axe/axe.min.js")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](string(axe)+";null")); err != nil {
-		t.Fatal(err)
-	}
-	found, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](runAxe, chromedp.EvalAwaitPromise))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range found {
-		t.Errorf("axe: %s", v)
-	}
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -35,6 +36,8 @@ type attemptReport struct {
 	// Meaning explains the error class.
 	Meaning string
 	Phases  []phase
+	// StatusText is the name of the status; empty: it has none.
+	StatusText string
 }
 
 // phase is a part of an attempt's time. X and W are its place and width in
@@ -46,7 +49,7 @@ type phase struct {
 }
 
 func reportOf(a event.Attempt) attemptReport {
-	r := attemptReport{Attempt: a, Meaning: errorMeanings[a.ErrorClass], Phases: phasesOf(&a)}
+	r := attemptReport{Attempt: a, Meaning: errorMeanings[a.ErrorClass], Phases: phasesOf(&a), StatusText: http.StatusText(a.StatusCode)}
 	r.Words, r.Tone = outcome(a.Outcome)
 	r.Error = sentence(a.Error)
 	return r
@@ -101,12 +104,18 @@ func showAttempt(v *visit) (*answer, error) {
 		view.Replay = at("/dead-letters/{}/replay", delivery)
 	}
 	view.Request = v.rebuild(&rec.Event, d, &a)
-	view.Check = signatureView{Body: view.Request.Body, ID: a.WebhookID, Timestamp: strconv.FormatInt(a.At.Unix(), 10)}
+	view.Check = signatureView{
+		Body: view.Request.Body, ID: a.WebhookID,
+		Timestamp: cmp.Or(headerOf(a.RequestHeaders, "Webhook-Timestamp"), strconv.FormatInt(a.At.Unix(), 10)),
+	}
+	if !view.Request.Partial {
+		view.Check.Header = signatureOf(a.RequestHeaders)
+	}
 	return v.show(view).titled("Attempt %d", a.Attempt).under("Events", at("/events")).under(id, at("/events/{}", id)), nil
 }
 
-// wireRequest is a request as it was sent, as far as that can be said: nodes
-// keep no copies, and secrets are not in it.
+// wireRequest is a request as it was sent, without its secrets, as far as that
+// can be said: nodes keep the headers, and put the body together again.
 type wireRequest struct {
 	URL     string
 	Headers []headerLine
@@ -114,22 +123,115 @@ type wireRequest struct {
 	// Notes say what may differ from what was sent.
 	Notes []string
 	Curl  string
+	// Partial: the body is not all that was sent, or not in its form, so that a
+	// signature of it does not fit.
+	Partial bool
 }
 
 // headerLine is one header. Shell stands for a masked value in a line for the
 // shell; empty: Value is no secret.
 type headerLine struct{ Name, Value, Shell string }
 
-// masked stands for a secret.
-const masked = "••••••••"
+const (
+	// masked stands for a secret, maskedByAPI in what the API gives.
+	masked      = "••••••••"
+	maskedByAPI = "***"
+)
+
+// Credentials in a line for the shell.
+const (
+	shellBasic  = `Basic $(printf %s "$WEBHOOK_USER:$WEBHOOK_PASSWORD" | base64)`
+	shellBearer = "Bearer $WEBHOOK_TOKEN" //nolint:gosec // a variable's name, not a secret
+)
 
 // batchPrefix begins the webhook-id of a request with several deliveries.
 const batchPrefix = "bat_"
 
-// rebuild says what an attempt sent, from the event and from the profile as it
-// is now.
+// rebuild says what an attempt sent: with the headers that were kept or, where
+// nothing was sent, with those of the profile as it is now.
 func (v *visit) rebuild(e *event.Event, d *event.Delivery, a *event.Attempt) wireRequest {
 	w := wireRequest{URL: d.URL, Body: string(e.Payload)}
+	if model.Batches(e.Channel, e.Name) {
+		w.Body = `{"results":[` + w.Body + `]}`
+	}
+	if len(a.RequestHeaders) > 0 {
+		w.addSent(a)
+	} else {
+		v.guess(&w, e, d, a)
+	}
+	if strings.HasPrefix(a.WebhookID, batchPrefix) {
+		w.Partial = true
+		w.Notes = append(w.Notes, "This request carried several events. Only this one is shown, so a signature over the body does not fit it.")
+	}
+	w.Curl = w.curl()
+	return w
+}
+
+// addSent adds the headers that were kept of an attempt.
+func (w *wireRequest) addSent(a *event.Attempt) {
+	secrets := false
+	for _, f := range a.RequestHeaders {
+		if !strings.Contains(f.Value, maskedByAPI) {
+			w.add(f.Name, f.Value)
+			continue
+		}
+		secrets = true
+		w.secret(f.Name, strings.ReplaceAll(f.Value, maskedByAPI, masked), shellValue(f))
+	}
+	w.Notes = append(w.Notes, "The headers are those that were sent. The body is put together from the event.")
+	if secrets {
+		w.Notes = append(w.Notes, "Secrets are masked: the node does not keep them.")
+	}
+	if a.HeadersCut {
+		w.Notes = append(w.Notes, "Some headers of the request or of the answer are missing: there were more, or longer ones, than are kept.")
+	}
+	if strings.HasPrefix(headerOf(a.RequestHeaders, "Content-Type"), event.ContentTypeXML) {
+		w.Partial = true
+		w.Notes = append(w.Notes, "It was sent as XML and is shown as JSON; signatures are over the bytes that were sent.")
+	}
+}
+
+// shellValue is what stands for a masked value in a line for the shell.
+func shellValue(f event.HeaderField) string {
+	switch f.Value {
+	case "Basic " + maskedByAPI:
+		return shellBasic
+	case "Bearer " + maskedByAPI:
+		return shellBearer
+	}
+	return shellName(f.Name)
+}
+
+// headerOf is the value of a header; empty: it is not there.
+func headerOf(fs []event.HeaderField, name string) string {
+	for _, f := range fs {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return ""
+}
+
+// bodySignature matches the value of a header that signs the body alone.
+var bodySignature = regexp.MustCompile(`^(MD5|SHA(1|224|256|384|512))=[0-9A-Za-z+/]+=*$`)
+
+// signatureOf is the signature that a request carried; empty: none.
+func signatureOf(fs []event.HeaderField) string {
+	for _, f := range fs {
+		if bodySignature.MatchString(f.Value) {
+			return f.Value
+		}
+	}
+	return headerOf(fs, "Webhook-Signature")
+}
+
+// guess adds what the profile as it is now would send.
+func (v *visit) guess(w *wireRequest, e *event.Event, d *event.Delivery, a *event.Attempt) {
+	if a.Timing == nil {
+		w.Notes = append(w.Notes, "Nothing was sent. This is what would have been, by the event and the profile as it is now.")
+	} else {
+		w.Notes = append(w.Notes, "No headers of this attempt are kept. These are put together from the event and the profile as it is now.")
+	}
 	p := v.profileOf(d.ProfileID)
 	contentType := event.ContentTypeJSON
 	if p != nil && p.Webhook != nil && p.Webhook.ContentType != "" {
@@ -141,17 +243,12 @@ func (v *visit) rebuild(e *event.Event, d *event.Delivery, a *event.Attempt) wir
 	if strings.HasPrefix(contentType, event.ContentTypeXML) {
 		w.Notes = append(w.Notes, "The profile asks for XML. It is shown as JSON here; signatures are over the bytes that were sent.")
 	}
-	if model.Batches(e.Channel, e.Name) {
-		w.Body = `{"results":[` + w.Body + `]}`
-	}
 	w.add("Content-Type", contentType)
 	w.add("Webhook-Id", cmp.Or(a.WebhookID, d.DeliveryID))
 	w.add("Webhook-Timestamp", strconv.FormatInt(a.At.Unix(), 10))
 	w.add("Belfry-Channel", e.Channel)
 	w.add("Belfry-Event", e.Name)
-	if strings.HasPrefix(a.WebhookID, batchPrefix) {
-		w.Notes = append(w.Notes, "This request carried several events. Only this one is shown.")
-	} else {
+	if !strings.HasPrefix(a.WebhookID, batchPrefix) {
 		w.add("Belfry-Event-Id", e.ID)
 	}
 	w.add("Belfry-Attempt", strconv.Itoa(a.Attempt))
@@ -164,8 +261,6 @@ func (v *visit) rebuild(e *event.Event, d *event.Delivery, a *event.Attempt) wir
 	case d.ProfileID != "":
 		w.Notes = append(w.Notes, "The profile cannot be read any more, so its headers and its authentication are not shown.")
 	}
-	w.Curl = w.curl()
-	return w
 }
 
 // profileOf is the profile of a delivery with its setting; nil if it cannot be
@@ -215,9 +310,9 @@ func (w *wireRequest) addProfile(p *client.Profile) {
 	}
 	switch p.Security.Type {
 	case "BASIC":
-		w.secret("Authorization", "Basic "+masked, `Basic $(printf %s "$WEBHOOK_USER:$WEBHOOK_PASSWORD" | base64)`)
+		w.secret("Authorization", "Basic "+masked, shellBasic)
 	case "OAUTH":
-		w.secret("Authorization", "Bearer "+masked, "Bearer $WEBHOOK_TOKEN")
+		w.secret("Authorization", "Bearer "+masked, shellBearer)
 	case "CUSTOM":
 		for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
 			w.secret(name, masked, shellName(name))
@@ -277,6 +372,6 @@ var signatureScripts = []string{"js/signature.js"}
 
 // signatureView is the form that checks a signature. It is never sent: a
 // script does the work, so that the secret stays in the browser.
-type signatureView struct{ Body, ID, Timestamp string }
+type signatureView struct{ Body, ID, Timestamp, Header string }
 
 func showSignature(v *visit) (*answer, error) { return v.show(signatureView{}), nil }

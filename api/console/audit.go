@@ -18,6 +18,8 @@ type auditView struct {
 	owned
 	Days  []auditDay
 	Pager pager
+	// Export writes the log into a file.
+	Export []exportLink
 }
 
 // auditDay are the records of one day in UTC.
@@ -69,7 +71,7 @@ func listAudit(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := auditView{owned: o, Pager: pagerOf(p)}
+	view := auditView{owned: o, Pager: pagerOf(p), Export: exportLinks("audit", v.filters("account"), []string{"account"})}
 	for _, r := range p.Results {
 		day := r.At.UTC().Format("Monday, 2 January 2006")
 		if n := len(view.Days); n == 0 || view.Days[n-1].Day != day {

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"example.com/belfry/api/client"
@@ -85,25 +84,27 @@ func (r certificateRow) StatusTone() string {
 }
 
 type certificatesView struct {
-	setupList
-	Tabs []tab
-	Rows []certificateRow
+	Pager  pager
+	Tabs   []tab
+	Filter *form
+	Rows   []certificateRow
 }
 
 func listCertificates(v *visit) (*answer, error) {
-	q := url.Values{}
-	if s := strings.TrimSpace(v.query("q")); s != "" {
+	f, q := v.filters("q"), url.Values{}
+	view := certificatesView{Tabs: setupTabs("/certificates"), Filter: f}
+	if s := f.Text("q"); s != "" {
 		q.Set("search", s)
 	}
 	p, err := v.api.Certificates(v.ctx(), q, v.read())
 	if err != nil {
-		return nil, err
+		return v.badFilter(&view, f, moved(err, "search", "q"), "q")
 	}
-	view := certificatesView{Tabs: setupTabs("/certificates"), setupList: setupList{Pager: pagerOf(p), Most: searchedMost}}
+	view.Pager = pagerOf(p)
 	for _, c := range p.Results {
 		view.Rows = append(view.Rows, certificateRow{c, v.lifeOf(c)})
 	}
-	return v.show(view), nil
+	return v.show(&view), nil
 }
 
 // certificateView is the page of a certificate.
@@ -112,6 +113,7 @@ type certificateView struct {
 	Form       *form
 	Users      []client.Profile
 	UsersTotal int
+	UsersHref  string
 	Picture    *picture
 	Test       *client.ConnectionTest
 	OK         bool
@@ -123,23 +125,19 @@ func (v *visit) certificatePage(f *form) (certificateView, error) {
 	if err != nil {
 		return certificateView{}, err
 	}
-	users, _, err := r.profilesWith(func(p client.Profile) bool { return p.ClientCertificateID == c.CertificateID })
+	users, err := r.profilesWith(client.ProfileFilter{ClientCertificateID: c.CertificateID})
 	if err != nil {
 		return certificateView{}, err
 	}
-	view := certificateView{certificateRow: certificateRow{c, v.lifeOf(c)}, Form: f, Users: users[:min(len(users), usersShown)], UsersTotal: len(users), Picture: certificatePicture(c.CertificateID, users)}
-	if f.Text("webhookUrl") == "" && len(users) > 0 && v.r.Method == http.MethodGet {
-		f.set("webhookUrl", urlOf(users[0]))
+	view := certificateView{certificateRow: certificateRow{c, v.lifeOf(c)}, Form: f, Users: users.first(usersShown), UsersTotal: users.Total, UsersHref: list("/profiles", "clientCertificateId", c.CertificateID), Picture: certificatePicture(c.CertificateID, users)}
+	if f.Text("webhookUrl") == "" && users.Total > 0 && v.r.Method == http.MethodGet {
+		f.set("webhookUrl", urlOf(users.Rows[0]))
 	}
 	return view, nil
 }
 
-func certificatePicture(id string, users []client.Profile) *picture {
-	about := focus{kindCertificate, id}
-	if len(users) == 0 {
-		return draw(nil, nil, []node{{Kind: kindCertificate, ID: id, Note: "used by no profile", Href: at("/certificates/{}", id)}}, about)
-	}
-	return draw(users, nil, nil, about)
+func certificatePicture(id string, users beginning[client.Profile]) *picture {
+	return pictureOfUsed(node{Kind: kindCertificate, ID: id, Href: at("/certificates/{}", id)}, users, list("/profiles", "clientCertificateId", id))
 }
 
 func (v *visit) certificateAnswer(a *answer) *answer {
@@ -237,13 +235,13 @@ func askDeleteCertificate(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, _, err := r.profilesWith(func(p client.Profile) bool { return p.ClientCertificateID == c.CertificateID })
+	users, err := r.profilesWith(client.ProfileFilter{ClientCertificateID: c.CertificateID})
 	if err != nil {
 		return nil, err
 	}
 	k := certificateQuestion(c.CertificateID)
 	k.Effects = []string{"Its private key is gone from every node: to bring it back, upload it again.", "No profile uses it, so nothing that is delivered changes."}
-	refuse(&k, users, "shows this certificate to its webhook", "show this certificate to their webhooks")
+	refuse(&k, users, list("/profiles", "clientCertificateId", c.CertificateID), "shows this certificate to its webhook", "show this certificate to their webhooks")
 	return v.ask(k, certificatePicture(c.CertificateID, users)), nil
 }
 

@@ -12,14 +12,17 @@ import (
 
 func clusterScreens() []screen {
 	const admin = model.ScopeAdminCluster
-	return []screen{
+	return append(backupScreens(), []screen{
 		{
 			path: "/cluster", file: "cluster.html", title: "Cluster", scope: admin, get: showCluster,
 			nav: &navItem{group: navCluster, label: "Nodes", icon: "nodes", key: 'n', order: 1},
 		},
 		{path: "/cluster/transfer", file: "confirm.html", title: "Transfer the leadership", scope: admin, get: askTransfer, post: transferLeadership},
+		{path: "/cluster/nodes/{node}/drain", file: "confirm.html", title: "Drain a node", scope: admin, get: askDrain, post: drainNode},
+		{path: "/cluster/nodes/{node}/undrain", file: "confirm.html", title: "End the drain of a node", scope: admin, get: askUndrain, post: undrainNode},
+		{path: "/cluster/digests", file: "digests.html", title: "Compare the states", scope: admin, get: showDigests},
 		{path: "/cluster/nodes/{node}/remove", file: "confirm.html", title: "Remove a node", scope: admin, get: askRemoveNode, post: removeNode},
-	}
+	}...)
 }
 
 const roleLeader = "LEADER"
@@ -39,6 +42,13 @@ type clusterView struct {
 	// Orphans counts partitions whose owner is not reachable.
 	Orphans int
 	health  clusterHealth
+
+	// Health and Groups are what the nodes say of themselves; Unreachable names
+	// those that did not, and Missing is why nobody did.
+	Health      []nodeHealth
+	Groups      []groupHealth
+	Unreachable []string
+	Missing     string
 }
 
 // clusterNode is one row of the table.
@@ -85,7 +95,9 @@ func showCluster(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.show(newClusterView(nodes, slots)), nil
+	view := newClusterView(nodes, slots)
+	view.addHealth(v)
+	return v.show(view), nil
 }
 
 func newClusterView(nodes []client.Node, slots []client.Partition) clusterView {
@@ -264,13 +276,9 @@ func transferLeadership(v *visit) (*answer, error) {
 // removal is the question of a node's removal.
 func removal(v *visit) (confirmation, error) {
 	id := v.param("node")
-	nodes, err := v.api.Nodes(v.ctx())
+	nodes, i, err := v.nodeOfPath()
 	if err != nil {
 		return confirmation{}, err
-	}
-	i := slices.IndexFunc(nodes, func(n client.Node) bool { return n.NodeID == id })
-	if i < 0 {
-		return confirmation{}, model.Errorf(model.CodeNotFound, "there is no node %s", id)
 	}
 	n, h := nodes[i], healthOf(nodes)
 	k := confirmation{Question: "Remove the node " + id + "?", Name: id, Verb: "Remove the node", Cancel: at("/cluster")}

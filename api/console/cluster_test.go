@@ -22,6 +22,7 @@ func clusterOf(nodes ...client.Node) func(*fakeAPI) {
 		}
 		f.set("GET /cluster/1/nodes", map[string]any{"nodes": append([]client.Node{}, nodes...)})
 		f.set("GET /cluster/1/partitions", map[string]any{"partitions": slots})
+		f.set("GET /cluster/1/health", healthOfNodes(nodes))
 	}
 }
 
@@ -41,7 +42,7 @@ func clusterFixtures() []fixture {
 		crowd = append(crowd, member(fmt.Sprintf("node-%d", i), true, 7))
 	}
 	named := func(name string) func(*fakeAPI) { return clusterOf(member(name, true, 1)) }
-	return []fixture{
+	fs := []fixture{
 		{screen: "/cluster", path: "/cluster", kind: "empty", api: clusterOf(), want: []string{"knows of no members yet", "readyz?verbose"}},
 		{
 			screen: "/cluster", path: "/cluster", kind: "one", api: clusterOf(threeNodes()...),
@@ -53,7 +54,7 @@ func clusterFixtures() []fixture {
 		{screen: "/cluster", path: "/cluster", kind: "long", api: named(longText)},
 		{
 			screen: "/cluster", path: "/cluster", kind: "outage", api: func(f *fakeAPI) { clusterOf(threeNodes()...)(f); f.noQuorum = true },
-			want: []string{"Read only.", "was current 42 s ago", "Leader", "disabled"}, not: []string{"/cluster/transfer", "/remove"},
+			want: []string{"Read only.", "was current 42 s ago", "Leader", "disabled"}, not: []string{"/cluster/transfer", "/remove", "/drain"},
 		},
 		{screen: "/cluster/transfer", path: "/cluster/transfer", kind: "one", api: clusterOf(threeNodes()...), want: []string{"Now n1 leads.", "Transfer the leadership"}},
 		{screen: "/cluster/transfer", path: "/cluster/transfer", kind: "alone", api: clusterOf(member("n1", true, 1)), want: []string{"no other live voter"}},
@@ -64,6 +65,7 @@ func clusterFixtures() []fixture {
 		{screen: "/cluster/nodes/{node}/remove", path: "/cluster/nodes/n2/remove", kind: "live", api: clusterOf(threeNodes()...), want: []string{"stop it first"}},
 		{screen: "/cluster/nodes/{node}/remove", path: "/cluster/nodes/n9/remove", kind: "unknown", api: clusterOf(threeNodes()...), status: http.StatusNotFound},
 	}
+	return append(fs, drainFixtures()...)
 }
 
 func TestCluster_transfer(t *testing.T) {
@@ -111,7 +113,7 @@ func TestCluster_outage(t *testing.T) {
 	clusterOf(threeNodes()...)(api)
 	api.noQuorum = true
 	c := newConsole(t, api)
-	for _, path := range []string{"/cluster/transfer", "/cluster/nodes/n3/remove"} {
+	for _, path := range []string{"/cluster/transfer", "/cluster/nodes/n3/remove", "/cluster/nodes/n2/drain", "/cluster/nodes/n2/undrain"} {
 		if res := get(t, c, path); !strings.Contains(res.Body.String(), "group config has no leader") {
 			t.Errorf("%s does not say why it cannot be done", path)
 		}

@@ -34,6 +34,8 @@ type deadLettersView struct {
 	More, Filtered   bool
 	// Bulk is where those that fit are sent again together.
 	Bulk string
+	// Export writes what fits into a file.
+	Export []exportLink
 }
 
 type deadRow struct {
@@ -55,8 +57,7 @@ func listDeadLetters(v *visit) (*answer, error) {
 		Form: f, Channels: channelOptions("Every channel"), Within: withinOptions, EventNames: eventNames(f.Text("channel")),
 		More: anySet(f, "from", "to"), Filtered: anySet(f, deadNames...),
 	}
-	filter := deadFilter(f, "")
-	filter.From, filter.To = v.timeRange(f, "from", "to")
+	filter := v.deadFilter(f)
 	if f.Failed() {
 		return v.show(&view).with(problems[model.CodeInvalid].status), nil
 	}
@@ -67,8 +68,16 @@ func listDeadLetters(v *visit) (*answer, error) {
 	for _, d := range list.DeadLetters {
 		view.Letters = append(view.Letters, deadRowOf(d))
 	}
-	view.Pager, view.Bulk = v.cursorPager(list.NextCursor), bulkAddress(filter)
+	view.Pager, view.Bulk, view.Export = v.cursorPager(list.NextCursor), bulkAddress(filter), exportLinks("dead-letters", f, deadNames)
 	return v.show(&view), nil
+}
+
+// deadFilter reads the filters of the list and notes at its fields what is
+// wrong.
+func (v *visit) deadFilter(f *form) event.DeadFilter {
+	filter := deadFilter(f, "")
+	filter.From, filter.To = v.timeRange(f, "from", "to")
+	return filter
 }
 
 // deadFilter reads the members of a filter whose fields begin with prefix, but

@@ -45,6 +45,10 @@ type destinationsView struct {
 	// All counts the destinations before the search.
 	All     int
 	Missing []string
+	// States are what nodes know of destinations, by profile; StatesMissing is
+	// what of it could not be read.
+	States        map[string]destinationState
+	StatesMissing string
 }
 
 var destinationSorts = []option{{"failing", "Failed attempts"}, {"backlog", "Backlog"}, {"rate", "Delivered"}, {"latency", "Latency"}, {"name", "Name"}}
@@ -86,6 +90,13 @@ func listDestinations(v *visit) (*answer, error) {
 	}
 	slices.SortFunc(view.Rows, lessOf(view.Sort))
 	view.Rows, view.Pager = pageOfAll(view.Rows, v.read())
+	var ids []string
+	for _, r := range view.Rows {
+		if r.ProfileID != "" {
+			ids = append(ids, r.ProfileID)
+		}
+	}
+	view.States, view.StatesMissing = destinationStates(v, ids)
 	return v.show(view), nil
 }
 

@@ -17,6 +17,7 @@ func destinationFixtures() []fixture {
 				st.Profiles = append(st.Profiles, figures(fmt.Sprintf("%s%d", name, i), 100+int64(i), 100))
 			}
 			f.set("GET /events/1/stats", st)
+			f.set("GET /events/1/destinations", event.DestinationStates{Destinations: []event.DestinationState{{ProfileID: name + "0", NodeID: "n2", Breaker: event.BreakerHalfOpen, Failed: 1}}})
 		}
 	}
 	return []fixture{

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"example.com/belfry/api/client"
 	"example.com/belfry/fsm/model"
 )
 
@@ -43,10 +45,13 @@ const (
 	headerNode      = "Belfry-Node"
 )
 
-// RoundTrip makes one request. A stream (Accept: text/event-stream) is given
-// back as soon as it begins, any other answer when it is complete.
+// streams are the values of Accept that ask for an answer of no known length.
+var streams = []string{"text/event-stream", string(client.CSV), string(client.NDJSON), client.BackupForm}
+
+// RoundTrip makes one request. A stream is given back as soon as it begins, any
+// other answer when it is complete.
 func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.HasPrefix(req.Header.Get("Accept"), "text/event-stream") {
+	if slices.Contains(streams, req.Header.Get("Accept")) {
 		return d.stream(req)
 	}
 	stale := d.stale && readsConfig(req)
@@ -63,13 +68,7 @@ func readsConfig(req *http.Request) bool {
 }
 
 func (d *direct) once(req *http.Request, stale bool) (*http.Response, error) {
-	in := d.incoming(req)
-	if stale {
-		q := in.URL.Query()
-		q.Set("consistency", "stale")
-		in.URL.RawQuery = q.Encode()
-		in.RequestURI = in.URL.RequestURI()
-	}
+	in := d.incoming(req, stale)
 	w := &buffer{header: http.Header{}}
 	d.api.ServeHTTP(w, in)
 	if err := req.Context().Err(); err != nil {
@@ -80,10 +79,16 @@ func (d *direct) once(req *http.Request, stale bool) (*http.Response, error) {
 	return w.response(req), nil
 }
 
-// incoming is the request as the API's server would see it.
-func (d *direct) incoming(req *http.Request) *http.Request {
+// incoming is the request as the API's server would see it; stale: it asks for
+// what this node has.
+func (d *direct) incoming(req *http.Request, stale bool) *http.Request {
 	in := req.Clone(req.Context())
-	in.RequestURI, in.RemoteAddr = req.URL.RequestURI(), d.remote
+	if stale {
+		q := in.URL.Query()
+		q.Set("consistency", "stale")
+		in.URL.RawQuery = q.Encode()
+	}
+	in.RequestURI, in.RemoteAddr = in.URL.RequestURI(), d.remote
 	in.Header.Set("User-Agent", d.agent)
 	if in.Body == nil {
 		in.Body = http.NoBody
@@ -157,7 +162,7 @@ func (d *direct) stream(req *http.Request) (*http.Response, error) {
 			}
 			w.begin(http.StatusOK)
 		}()
-		d.api.ServeHTTP(w, d.incoming(req.WithContext(ctx)))
+		d.api.ServeHTTP(w, d.incoming(req.WithContext(ctx), d.stale && readsConfig(req)))
 		_ = pw.Close()
 	}()
 	select {

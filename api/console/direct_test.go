@@ -114,7 +114,7 @@ func TestDirect_once(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Profiles(ctx, client.Read{}); err == nil {
+	if _, err := c.Profiles(ctx, client.ProfileFilter{}, client.Read{}); err == nil {
 		t.Error("a request that was given up has an answer")
 	}
 }

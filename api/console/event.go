@@ -55,7 +55,8 @@ func showEvent(v *visit) (*answer, error) {
 	counts := map[event.Status]int{}
 	for _, d := range rec.Deliveries {
 		counts[d.Status]++
-		view.Moving = view.Moving || !d.Status.Final()
+		// One that is dead may be replayed, by a button of this page or by a job.
+		view.Moving = view.Moving || !d.Status.Final() || d.Status == event.StatusDead
 		for _, a := range d.Attempts {
 			slowest = max(slowest, a.DurationMs)
 		}

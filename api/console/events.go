@@ -24,15 +24,15 @@ func eventScreens() []screen {
 			path: "/signature", file: "signature.html", title: "Verify a signature", scope: model.ScopeEventsRead, scripts: signatureScripts, form: true,
 			nav: &navItem{group: navEvents, label: "Verify a signature", icon: "shield", order: 7}, get: showSignature,
 		},
-	}, tailScreens(), deadLetterScreens(), replayScreens(), testEventScreens(), matchScreens())
+	}, tailScreens(), exportScreens(), deadLetterScreens(), replayScreens(), testEventScreens(), matchScreens())
 }
 
 // searchNames are the filters of the list of events: the names of the API's
 // parameters, the id of one event, and a range of time up to now.
-var searchNames = []string{"q", "channel", "event", "status", "within", "profileId", "subscriptionId", "applicationId", "entityId", "resource", "from", "to"}
+var searchNames = []string{"q", "channel", "event", "status", "within", "profileId", "subscriptionId", "applicationId", "entityId", "resource", "user", "orderingKey", "from", "to"}
 
 // moreFilters are those that are folded away until one of them is set.
-var moreFilters = []string{"profileId", "subscriptionId", "applicationId", "entityId", "resource", "from", "to"}
+var moreFilters = []string{"profileId", "subscriptionId", "applicationId", "entityId", "resource", "user", "orderingKey", "from", "to"}
 
 // searchView is the list of events.
 type searchView struct {
@@ -44,6 +44,8 @@ type searchView struct {
 	Unreachable                []string
 	// More: one of the folded filters is set. Filtered: any filter is.
 	More, Filtered bool
+	// Export writes what fits into a file; empty: it is one event, or none.
+	Export []exportLink
 }
 
 // eventRow is one event of the list.
@@ -65,11 +67,7 @@ func searchEvents(v *visit) (*answer, error) {
 		Form: f, Channels: channelOptions("Every channel"), Statuses: statusOptions(), Within: withinOptions, EventNames: eventNames(f.Text("channel")),
 		More: anySet(f, moreFilters...), Filtered: anySet(f, searchNames...),
 	}
-	filter := event.Filter{
-		Channel: f.Text("channel"), Name: f.Text("event"), Resource: f.Text("resource"), ApplicationID: f.Text("applicationId"), EntityID: f.Text("entityId"),
-		Status: event.Status(f.Text("status")), ProfileID: f.Text("profileId"), SubscriptionID: f.Text("subscriptionId"),
-	}
-	filter.From, filter.To = v.timeRange(f, "from", "to")
+	filter := v.eventFilter(f)
 	if f.Failed() {
 		return v.show(&view).with(problems[model.CodeInvalid].status), nil
 	}
@@ -84,7 +82,20 @@ func searchEvents(v *visit) (*answer, error) {
 	for _, e := range list.Events {
 		view.Events = append(view.Events, eventRowOf(e))
 	}
+	view.Export = exportLinks("events", f, searchNames[1:])
 	return v.show(&view), nil
+}
+
+// eventFilter reads the filters of the form, but for the id, and notes at its
+// fields what is wrong.
+func (v *visit) eventFilter(f *form) event.Filter {
+	filter := event.Filter{
+		Channel: f.Text("channel"), Name: f.Text("event"), Resource: f.Text("resource"), ApplicationID: f.Text("applicationId"), EntityID: f.Text("entityId"),
+		User: f.Text("user"), OrderingKey: f.Text("orderingKey"),
+		Status: event.Status(f.Text("status")), ProfileID: f.Text("profileId"), SubscriptionID: f.Text("subscriptionId"),
+	}
+	filter.From, filter.To = v.timeRange(f, "from", "to")
+	return filter
 }
 
 // searchID shows the one event with an id, whatever the other filters say.

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"example.com/belfry/api/console/browsertest"
 )
 
 // tailAPI is a fake API whose tail sends what comes through lines.
@@ -43,12 +45,13 @@ func tailLine(i int) string {
 // The tail shows what comes, waits while it is paused, finds, keeps a thousand
 // rows, and says what it lost; all by the keyboard.
 func TestBrowser_tail(t *testing.T) {
+	t.Parallel()
 	b := newBrowser(t)
 	api := tailAPI{newFakeAPI(), make(chan string)}
 	b.show(newConsole(t, api))
-	ctx, cancel := context.WithTimeout(b.ctx, pageLife)
+	ctx, cancel := context.WithTimeout(b.Ctx, pageLife)
 	defer cancel()
-	if err := b.open(ctx, looks[0], "/tail"); err != nil {
+	if err := b.open(ctx, browsertest.Wide, "/tail"); err != nil {
 		t.Fatal(err)
 	}
 	send := func(s string) {
@@ -98,12 +101,13 @@ func TestBrowser_tail(t *testing.T) {
 // The checker of signatures agrees with RFC 2202, RFC 4231 and the vector of
 // Standard Webhooks, and says what is wrong with what does not fit.
 func TestBrowser_signature(t *testing.T) {
+	t.Parallel()
 	b := newBrowser(t)
 	c := newConsole(t, newFakeAPI())
 	b.show(c)
-	ctx, cancel := context.WithTimeout(b.ctx, pageLife)
+	ctx, cancel := context.WithTimeout(b.Ctx, pageLife)
 	defer cancel()
-	if err := b.open(ctx, looks[0], "/signature"); err != nil {
+	if err := b.open(ctx, browsertest.Wide, "/signature"); err != nil {
 		t.Fatal(err)
 	}
 	module, err := c.assets.url("js/signature.js")
@@ -132,18 +136,14 @@ func TestBrowser_signature(t *testing.T) {
 			t.Errorf("%s: %q (%v), want %q", tt.header, got, err, tt.want)
 		}
 	}
-	b.mu.Lock()
-	before := len(b.requests)
-	b.mu.Unlock()
+	before := b.Requests()
 	err = chromedp.Do(ctx, chromedp.SendKeys("#v-body", text), chromedp.SendKeys("#v-header", "SHA1=effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
 		chromedp.SendKeys("#v-secret", "Jefe\r"), chromedp.WaitVisible("[data-verdict] .banner.ok"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.mu.Lock()
-	if n := len(b.requests) - before; n != 0 {
+	if n := b.Requests() - before; n != 0 {
 		t.Errorf("the form made %d requests: the secret must stay in the browser", n)
 	}
-	b.mu.Unlock()
 	b.quiet(t)
 }

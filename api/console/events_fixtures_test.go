@@ -21,6 +21,16 @@ func sampleAttempts(text string) []event.Attempt {
 		{Attempt: 1, At: at, DurationMs: 3004, Outcome: "temporary", ErrorClass: "connect", Error: "connection refused " + text, NodeID: "n2", WebhookID: "d-1"},
 		{
 			Attempt: 2, At: at.Add(34 * time.Second), DurationMs: 1212, Outcome: "throttled", StatusCode: 503, ErrorClass: "status", Error: "the receiver answered 503", NodeID: "n2", WebhookID: "d-1",
+			RequestHeaders: []event.HeaderField{
+				{Name: "Authorization", Value: "Basic ***"},
+				{Name: "Belfry-Attempt", Value: "2"},
+				{Name: "Content-Type", Value: "application/json"},
+				{Name: "Webhook-Id", Value: "d-1"},
+				{Name: "Webhook-Timestamp", Value: "1795694160"},
+				{Name: "X-Sig", Value: "SHA512=164b7a7bfcf819e2"},
+				{Name: "X-Tenant", Value: text},
+			},
+			ResponseHeaders: []event.HeaderField{{Name: "Retry-After", Value: "30"}, {Name: "Set-Cookie", Value: "***"}, {Name: "X-Said", Value: text}}, HeadersCut: true,
 			Timing: &event.Timing{DNSMs: 4.2, ConnectMs: 18.4, TLSMs: 41.7, FirstByteMs: 1140.2}, Response: `{"error":"overloaded ` + strings.ReplaceAll(text, `"`, `'`) + `"}`,
 		},
 		{
@@ -188,8 +198,16 @@ func oneEventFixtures() []fixture {
 		rec := event.Record{Event: sampleEvent("lonely", "shop")}
 		f.set("GET /events/1/events/lonely", rec)
 	}
+	ended := func(status event.Status) func(*fakeAPI) {
+		return func(f *fakeAPI) {
+			f.set("GET /events/1/events/ended", event.Record{Event: sampleEvent("ended", "shop"), Deliveries: []event.Delivery{{DeliveryID: "d-1", ProfileID: "orders", Status: status}}})
+		}
+	}
 	const attempt = "/events/{id}/deliveries/{delivery}/{attempt}"
 	return []fixture{
+		// What is dead may be replayed at any time, so its page goes on looking.
+		{screen: "/events/{id}", path: "/events/ended", kind: "dead", api: ended(event.StatusDead), want: []string{"1 dead", "blf-poll"}},
+		{screen: "/events/{id}", path: "/events/ended", kind: "delivered", api: ended(event.StatusDelivered), want: []string{"1 delivered"}, not: []string{"blf-poll"}},
 		{screen: "/events/{id}", path: "/events/order-1", kind: "one", api: record("shop"), want: []string{
 			"1 dead, 1 retrying, 1 pending, 1 delivered", "Attempt 2", "34 s later", "Next attempt", "/dead-letters/d-3/replay", "connection refused", "blf-poll", "n3",
 		}},
@@ -198,9 +216,10 @@ func oneEventFixtures() []fixture {
 		{screen: "/events/{id}", path: "/events/order-1", kind: "rtl", api: record(textRTL)},
 		{screen: "/events/{id}", path: "/events/order-1", kind: "long", api: record(longText)},
 		{screen: attempt, path: "/events/order-1/deliveries/d-1/2", kind: "one", api: record("shop"), want: []string{
-			"The receiver asks for a pause", "Handshake (TLS)", "18 ms", "1.1 s", "Belfry-Attempt", `{"results":[`, "X-Tenant", "SHA512=" + masked, "openssl dgst -sha512", "Attempt before", "Attempt after", "overloaded",
+			"The receiver asks for a pause", "Handshake (TLS)", "18 ms", "1.1 s", "Belfry-Attempt", `{"results":[`, "X-Tenant", "Basic " + masked, "$WEBHOOK_PASSWORD", `value="SHA512=164b7a7bfcf819e2"`, "Attempt before", "Attempt after", "overloaded",
+			"Service Unavailable", "Set-Cookie", "The headers are those that were sent", "Some headers of the request",
 		}, not: []string{"CANARY"}},
-		{screen: attempt, path: "/events/order-1/deliveries/d-1/3", kind: "reused", api: record(textRTL), want: []string{"A kept connection was used"}, not: []string{"Handshake (TLS)", "CANARY"}},
+		{screen: attempt, path: "/events/order-1/deliveries/d-1/3", kind: "reused", api: record(textRTL), want: []string{"A kept connection was used", "SHA512=" + masked, "openssl dgst -sha512", "No headers of this attempt are kept"}, not: []string{"Handshake (TLS)", "CANARY"}},
 		{screen: attempt, path: "/events/order-1/deliveries/d-3/1", kind: "unicode", api: record(textUnicode), want: []string{"Nothing was sent", "There was no answer", "There was no TCP connection", "/dead-letters/d-3/replay"}},
 		{screen: attempt, path: "/events/order-1/deliveries/d-1/2", kind: "long", api: record(longText)},
 	}

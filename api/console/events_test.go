@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"example.com/belfry/api/client"
 	"example.com/belfry/dispatch/event"
 	"example.com/belfry/fsm/model"
@@ -18,7 +20,7 @@ func TestEvents_filters(t *testing.T) {
 	api := newFakeAPI().set("GET /events/1/events", parts("events", []client.EventSummary{}))
 	c := newConsole(t, api)
 	for path, want := range map[string]string{
-		"/events?channel=SMS&event=DELIVERY&status=DEAD&profileId=p&subscriptionId=s&applicationId=a&entityId=e&resource=r&cursor=c": "applicationId=a&channel=SMS&cursor=c&entityId=e&event=DELIVERY&limit=50&profileId=p&resource=r&status=DEAD&subscriptionId=s",
+		"/events?channel=SMS&event=DELIVERY&status=DEAD&profileId=p&subscriptionId=s&applicationId=a&entityId=e&resource=r&user=u&orderingKey=%2B1&cursor=c": "applicationId=a&channel=SMS&cursor=c&entityId=e&event=DELIVERY&limit=50&orderingKey=%2B1&profileId=p&resource=r&status=DEAD&subscriptionId=s&user=u",
 		"/events?within=1h": "from=2026-11-26T11%3A00%3A00Z&limit=50",
 		"/events?from=2026-11-26T10:00&to=2026-11-26T11:30&within=1h": "from=2026-11-26T10%3A00%3A00Z&limit=50&to=2026-11-26T11%3A30%3A00Z",
 	} {
@@ -85,6 +87,50 @@ curl -i 'https://x.example/it'\''s' \
   --data-binary "$BODY"`
 	if got := w.curl(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Headers that were kept are shown and sent again as they were; what the node
+// masked comes from the shell. A signature is filled in where the body is all
+// that it was made of.
+func TestAttempt_sent(t *testing.T) {
+	t.Parallel()
+	v := &visit{}
+	a := event.Attempt{Attempt: 1, WebhookID: "d-1", HeadersCut: true, RequestHeaders: []event.HeaderField{
+		{Name: "Authorization", Value: "Bearer ***"}, {Name: "Content-Type", Value: "application/json"}, {Name: "Webhook-Signature", Value: "v1,AAAA"}, {Name: "X-Api-Key", Value: "***"}, {Name: "X-Note", Value: "it's *** here"},
+	}}
+	e := event.Event{Channel: "WHATSAPP", Name: "TEMPLATE_UPDATE", Payload: json.RawMessage(`{"a":1}`)}
+	d := event.Delivery{URL: "https://x.example/"}
+	w := v.rebuild(&e, &d, &a)
+	want := `BODY='{"a":1}'
+curl -i 'https://x.example/' \
+  -H 'Authorization: '"Bearer $WEBHOOK_TOKEN" \
+  -H 'Content-Type: application/json' \
+  -H 'Webhook-Signature: v1,AAAA' \
+  -H 'X-Api-Key: '"$WEBHOOK_X_API_KEY" \
+  -H 'X-Note: '"$WEBHOOK_X_NOTE" \
+  --data-binary "$BODY"`
+	if model.Batches(e.Channel, e.Name) {
+		t.Fatal("the event is one of those that are batched")
+	}
+	if diff := cmp.Diff(want, w.Curl); diff != "" || w.Partial || w.Headers[4].Value != "it's "+masked+" here" || len(w.Notes) != 3 {
+		t.Errorf("%v %v %v (-want +got):\n%s", w.Partial, w.Headers, w.Notes, diff)
+	}
+	a.WebhookID, a.RequestHeaders[1].Value = "bat_1", "application/xml"
+	if w := v.rebuild(&e, &d, &a); !w.Partial || len(w.Notes) != 5 {
+		t.Errorf("of a batch in XML: %v, %v", w.Partial, w.Notes)
+	}
+	for _, tt := range []struct {
+		name, want string
+		fields     []event.HeaderField
+	}{
+		{"none", "", []event.HeaderField{{Name: "X-A", Value: "SHA256"}, {Name: "X-B", Value: "SHA3=00"}}},
+		{"standard", "v1,AAAA", a.RequestHeaders},
+		{"over the body", "SHA1=00ff", append(a.RequestHeaders, event.HeaderField{Name: "X-Own", Value: "SHA1=00ff"})},
+	} {
+		if got := signatureOf(tt.fields); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

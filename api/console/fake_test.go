@@ -35,7 +35,7 @@ type fakeAPI struct {
 }
 
 // call is a request that the fake got.
-type call struct{ Method, Path, Query, Auth, Remote, Body string }
+type call struct{ Method, Path, Query, Auth, Remote, Body, Accept string }
 
 const (
 	testToken = "token-of-the-tests"
@@ -69,7 +69,7 @@ func (f *fakeAPI) seen(route string) []call {
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
-	f.calls = append(f.calls, call{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Get("Authorization"), r.RemoteAddr, string(b)})
+	f.calls = append(f.calls, call{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Get("Authorization"), r.RemoteAddr, string(b), r.Header.Get("Accept")})
 	v, ok := f.answers[r.Method+" "+r.URL.Path]
 	down, cut := f.down, f.noQuorum
 	f.mu.Unlock()
@@ -106,6 +106,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.fail(w, x)
 	case nil:
 		w.WriteHeader(http.StatusNoContent)
+	case octets:
+		w.Header().Set("Content-Type", client.BackupForm)
+		_, _ = io.WriteString(w, string(x))
 	case streamed:
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, x.lines)
@@ -199,7 +202,7 @@ func get(tb testing.TB, c *Console, path string) *httptest.ResponseRecorder {
 // post sends a form with the token of the session, as a browser would.
 func post(tb testing.TB, c *Console, path string, values url.Values) *httptest.ResponseRecorder {
 	tb.Helper()
-	form := url.Values{csrfField: {session{"IBSSO", model.NewSecret(testToken)}.csrf()}}
+	form := url.Values{csrfField: {session{scheme: "IBSSO", token: model.NewSecret(testToken)}.csrf()}}
 	maps.Copy(form, values)
 	r := httptest.NewRequestWithContext(tb.Context(), http.MethodPost, Prefix+path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

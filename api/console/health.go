@@ -36,6 +36,10 @@ type healthView struct {
 	Charts       []chart
 	Waiting      []waiting
 	Dead         []client.DeadLetter
+	// Now is what the node knows that delivers to it; nil: nothing.
+	Now *destinationState
+	// NowKnown: the nodes were asked with success.
+	NowKnown bool
 	// Missing says what could not be read, and why.
 	Missing []string
 }
@@ -70,6 +74,7 @@ func showHealth(v *visit) (*answer, error) {
 	if err := h.addStats(v); err != nil {
 		return nil, err
 	}
+	h.addNow(v)
 	h.addCharts(v)
 	h.addWaiting(v)
 	h.addDead(v)
@@ -131,6 +136,17 @@ func (h *healthView) state(p event.ProfileStats) (words, tone string) {
 		return "A part of the attempts failed. What failed is tried again by the retry policy.", "warn"
 	}
 	return "It takes what it is sent.", "ok"
+}
+
+func (h *healthView) addNow(v *visit) {
+	states, missing := destinationStates(v, []string{h.ProfileID})
+	if missing != "" {
+		h.Missing = append(h.Missing, missing)
+	}
+	h.NowKnown = states != nil
+	if s, ok := states[h.ProfileID]; ok {
+		h.Now = &s
+	}
 }
 
 func (h *healthView) addCharts(v *visit) {

@@ -17,6 +17,7 @@ func healthFixtures() []fixture {
 			f.set("GET /subscriptions/1/profiles/"+id, client.Profile{ProfileID: id, Webhook: &client.Webhook{NotifyURL: "https:" + "//example.com/hook"}, WindowSize: 8, RateLimit: 50, MaxBucketSize: 10, Ordering: "KEY"})
 			f.set("GET /events/1/stats", event.Stats{From: now.Add(-5 * time.Minute), To: now, Total: event.ProfileStats{}, Profiles: []event.ProfileStats{}})
 			f.set("GET /events/1/stats/series", event.Series{StepSeconds: 60})
+			f.set("GET /events/1/destinations", event.DestinationStates{Destinations: []event.DestinationState{{ProfileID: id, NodeID: "n2", Breaker: event.BreakerClosed, Window: 2, WindowSize: 8}}})
 			f.set("GET /events/1/events", client.EventList{Events: []client.EventSummary{}})
 			f.set("GET /events/1/dead-letters", client.DeadLetterList{DeadLetters: []client.DeadLetter{}})
 		}

@@ -1,9 +1,7 @@
 package console
 
 import (
-	"net/url"
 	"slices"
-	"strings"
 
 	"example.com/belfry/api/client"
 	"example.com/belfry/fsm/model"
@@ -16,60 +14,93 @@ func hierarchyScreens() []screen {
 	}}
 }
 
-// hierarchyView is the picture of everything, or of what is searched for.
+// hierarchyView is the picture of a page of the profiles with all that hangs
+// together with them.
 type hierarchyView struct {
+	Pager   pager
 	Tabs    []tab
+	Filter  *form
 	Picture *picture
-	More    bool
-	Most    int
+	// More: subscriptions fit the search whose profiles may not be drawn. They
+	// are listed at MoreHref.
+	More     int
+	MoreHref string
 }
 
+// showHierarchy draws drawnMost profiles a page: more of them make no picture
+// that anybody could read. The first page of a search also has profiles of
+// which only a subscription fits, as far as there is room, and the settings
+// that nothing uses.
 func showHierarchy(v *visit) (*answer, error) {
-	r := v.reading()
-	profiles, more, err := every(r, v.api.Profiles)
+	f, r, page := v.filters("q"), v.reading(), v.read().Page
+	q := f.Text("q")
+	view := hierarchyView{Tabs: setupTabs("/hierarchy"), Filter: f}
+	found, err := v.api.Profiles(v.ctx(), client.ProfileFilter{Search: q}, r.part(page, drawnMost))
 	if err != nil {
-		return nil, err
+		return v.badFilter(&view, f, moved(err, "search", "q"), "q")
 	}
-	subs, moreSubs, err := r.subscriptions(channelNames(), client.Filter{})
-	if err != nil {
-		return nil, err
-	}
-	loose, err := looseSettings(r, profiles)
-	if err != nil {
-		return nil, err
-	}
-	if q := strings.TrimSpace(v.query("q")); q != "" {
-		found := map[string]bool{}
-		for _, s := range subs {
-			if contains(q, s.SubscriptionID, s.Name, s.Channel) {
-				found[s.Profile.ProfileID] = true
-			}
+	view.Pager = pagerOf(found)
+	s := scene{profiles: found.Results, users: map[string]beginning[channelSubscription]{}}
+	if q != "" && page == 0 {
+		if err := r.addProfiles(&s, &view, q); err != nil {
+			return nil, err
 		}
-		profiles = slices.DeleteFunc(profiles, func(p client.Profile) bool {
-			return !found[p.ProfileID] && !contains(q, p.ProfileID, urlOf(p), authOf(p), p.ClientCertificateID)
-		})
-		loose = slices.DeleteFunc(loose, func(n node) bool { return !contains(q, n.ID) })
 	}
-	return v.show(hierarchyView{Tabs: setupTabs("/hierarchy"), Picture: draw(profiles, subs, loose, focus{}), More: more || moreSubs, Most: searchedMost}), nil
+	for _, p := range s.profiles {
+		if s.users[p.ProfileID], err = r.usersOf(p.ProfileID, leavesMost); err != nil {
+			return nil, err
+		}
+	}
+	if page == 0 {
+		if s.loose, err = r.looseSettings(q); err != nil {
+			return nil, err
+		}
+	}
+	view.Picture = draw(s)
+	return v.show(&view), nil
 }
 
-// looseSettings are some of the authentication settings that no profile uses.
-func looseSettings(r *reading, profiles []client.Profile) ([]node, error) {
-	used := map[string]bool{}
-	for _, p := range profiles {
-		used[authOf(p)] = true
+// addProfiles adds the profiles of subscriptions that fit a search.
+func (r *reading) addProfiles(s *scene, view *hierarchyView, q string) error {
+	subs, err := r.subscriptions("", client.Filter{Search: q}, r.part(0, model.MaxPageSize))
+	if err != nil {
+		return err
 	}
-	p, err := r.v.api.SecuritySettings(r.v.ctx(), r.part(0, drawnMost))
+	rest, seen := subs.Paging.TotalResults-len(subs.Results), map[string]bool{}
+	for _, x := range subs.Results {
+		id := x.Profile.ProfileID
+		if contains(q, id) || seen[id] { // it fits by itself, or is there
+			continue
+		}
+		if len(s.profiles) >= drawnMost || len(seen) >= drawnMost { // no room, or read enough
+			rest++
+			continue
+		}
+		seen[id] = true
+		p, err := r.v.api.Profile(r.v.ctx(), id, r.part(0, 0))
+		switch {
+		case model.CodeOf(err) == model.CodeNotFound: // deleted since
+		case err != nil:
+			return err
+		case !contains(q, urlOf(p), authOf(p), p.ClientCertificateID):
+			s.profiles = append(slices.Clip(s.profiles), p)
+		}
+	}
+	if rest > 0 {
+		view.More, view.MoreHref = subs.Paging.TotalResults, list("/subscriptions", "q", q)
+	}
+	return nil
+}
+
+// looseSettings are the first authentication settings that no profile uses.
+func (r *reading) looseSettings(q string) ([]node, error) {
+	p, err := r.v.api.SecuritySettings(r.v.ctx(), client.SecurityFilter{Search: q, Unused: true}, r.part(0, drawnMost))
 	if err != nil {
 		return nil, err
 	}
 	var out []node
 	for _, s := range p.Results {
-		if !used[s.AuthID] {
-			out = append(out, node{Kind: kindAuthentication, ID: s.AuthID, Note: "used by no profile", Href: at("/authentication/{}", s.AuthID)})
-		}
+		out = append(out, node{Kind: kindAuthentication, ID: s.AuthID, Note: "used by no profile", Href: at("/authentication/{}", s.AuthID)})
 	}
 	return out, nil
 }
-
-func queryEscape(s string) string { return url.QueryEscape(s) }

@@ -221,7 +221,7 @@ func (o *overviewView) addCertificates(v *visit) {
 
 // addFresh finds out whether there is anything yet.
 func (o *overviewView) addFresh(v *visit) {
-	p, err := v.api.Profiles(v.ctx(), client.Read{Size: 1})
+	p, err := v.api.Profiles(v.ctx(), client.ProfileFilter{}, client.Read{Size: 1})
 	o.Fresh = o.missing("the profiles", err) && p.Paging.TotalResults == 0
 }
 

@@ -26,6 +26,10 @@ var listKinds = []string{"empty", "one", "many", "unicode", "rtl"}
 // slowest is what the server may take for a page with 10,000 rows behind it.
 const slowest = 100 * time.Millisecond
 
+// fastRounds is how often a page may try to be fast enough: a machine that does
+// other things makes it slower, never faster.
+const fastRounds = 10
+
 // Every screen that shows something has a fixture, and those of the menu have
 // all of them.
 func TestPages_fixtures(t *testing.T) {
@@ -101,14 +105,16 @@ func TestPages_fast(t *testing.T) { //nolint:paralleltest // it measures
 		timed := &timedAPI{t: t, api: api}
 		c := newConsole(t, timed)
 		best := time.Hour
-		for range 3 {
+		for range fastRounds {
 			begin := processorTime(t)
 			timed.spent = 0
 			get(t, c, f.path)
-			best = min(best, processorTime(t)-begin-timed.spent)
+			if best = min(best, processorTime(t)-begin-timed.spent); best <= slowest {
+				break
+			}
 		}
 		t.Logf("%-40s %s", f.path, best)
-		if !testing.Short() && best > slowest*slack { // short is how the race detector runs, which takes many times as long
+		if !raceDetector && best > slowest {
 			t.Errorf("%s took %s, at most %s", f.path, best, slowest)
 		}
 	}
@@ -136,9 +142,6 @@ func processorTime(t *testing.T) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-// slack is for the race detector and for slower machines.
-const slack = 3
 
 // An API that fails makes a page that says so, and never half of one.
 func TestPages_errors(t *testing.T) {

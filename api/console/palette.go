@@ -65,8 +65,14 @@ func (v *visit) paletteIDs() []paletteEntry {
 			out = append(out, paletteEntry{Kind: kind, Label: id, Href: at(pattern, id)})
 		}
 	}
-	add("Notification profile", "/profiles/{}", idsOf(v.ctx(), first, v.api.Profiles, func(p client.Profile) string { return p.ProfileID }))
-	add("Authentication setting", "/authentication/{}", idsOf(v.ctx(), first, v.api.SecuritySettings, func(s client.Security) string { return s.AuthID }))
+	profiles := func(ctx context.Context, r client.Read) (client.Page[client.Profile], error) {
+		return v.api.Profiles(ctx, client.ProfileFilter{}, r)
+	}
+	add("Notification profile", "/profiles/{}", idsOf(v.ctx(), first, profiles, func(p client.Profile) string { return p.ProfileID }))
+	settings := func(ctx context.Context, r client.Read) (client.Page[client.Security], error) {
+		return v.api.SecuritySettings(ctx, client.SecurityFilter{}, r)
+	}
+	add("Authentication setting", "/authentication/{}", idsOf(v.ctx(), first, settings, func(s client.Security) string { return s.AuthID }))
 	certificates := func(ctx context.Context, r client.Read) (client.Page[client.Certificate], error) {
 		return v.api.Certificates(ctx, nil, r)
 	}

@@ -34,8 +34,9 @@ type picture struct {
 	Groups        []pictureGroup
 	// Leaves: the subscriptions were read, so that none means none.
 	Leaves bool
-	// Hidden is how many profiles are not drawn.
+	// Hidden is how many profiles are not drawn; All is the list of them all.
 	Hidden int
+	All    string
 }
 
 // BoxWidth leaves room for the strokes at both sides.
@@ -121,37 +122,57 @@ const (
 	kindCertificate    = "Certificate"
 )
 
-// draw makes the picture of profiles with their subscriptions; without them
-// when subs is nil. Settings that nothing uses come as loose. It gives nil when
-// there is nothing to draw.
-func draw(profiles []client.Profile, subs []channelSubscription, loose []node, about focus) *picture {
+// scene is what a picture shows.
+type scene struct {
+	profiles []client.Profile
+	// users are the subscriptions of the profiles; nil: they are not shown.
+	users map[string]beginning[channelSubscription]
+	// loose are settings that nothing uses.
+	loose []node
+	about focus
+}
+
+// pictureOf shows one profile with its subscriptions.
+func pictureOf(p client.Profile, users beginning[channelSubscription], about focus) *picture {
+	return draw(scene{profiles: []client.Profile{p}, users: map[string]beginning[channelSubscription]{p.ProfileID: users}, about: about})
+}
+
+// pictureOfUsed shows what profiles use with the first of them; all is the list
+// of the others.
+func pictureOfUsed(n node, users beginning[client.Profile], all string) *picture {
+	s := scene{profiles: users.Rows, about: focus{n.Kind, n.ID}}
+	if users.Total == 0 {
+		n.Note = "used by no profile"
+		s.loose = []node{n}
+	}
+	p := draw(s)
+	p.Hidden, p.All = users.Total-len(users.Rows), all
+	return p
+}
+
+// draw makes the picture of a scene. It gives nil when there is nothing to
+// draw.
+func draw(s scene) *picture {
 	p := &picture{Width: 3*nodeWidth + 2*columnGap, Columns: []pictureText{{columnX(0), 16, "Authentication and certificates"}, {columnX(1), 16, "Profiles"}, {columnX(2), 16, "Subscriptions"}}}
-	if p.Leaves = subs != nil; !p.Leaves {
+	if p.Leaves = s.users != nil; !p.Leaves {
 		p.Width, p.Columns = 2*nodeWidth+columnGap, p.Columns[:2]
 	}
-	if len(profiles) > drawnMost {
-		p.Hidden, profiles = len(profiles)-drawnMost, profiles[:drawnMost]
-	}
-	users := map[string][]channelSubscription{}
-	for _, s := range subs {
-		users[s.Profile.ProfileID] = append(users[s.Profile.ProfileID], s)
-	}
 	// Profiles with the same setting stand together, so that lines cross less.
-	profiles = slices.Clone(profiles)
+	profiles := slices.Clone(s.profiles)
 	slices.SortStableFunc(profiles, func(a, b client.Profile) int {
 		return compareTexts(authOf(a), authOf(b), a.ClientCertificateID, b.ClientCertificateID)
 	})
 	y := pictureTop
 	var at []int // the middle of each profile
 	for _, pr := range profiles {
-		g, bottom := drawProfile(pr, users[pr.ProfileID], y, about)
+		g, bottom := drawProfile(pr, s.users[pr.ProfileID], y, s.about)
 		at = append(at, g.Profile.Y+nodeHeight/2)
 		p.Groups = append(p.Groups, g)
 		y = bottom
 	}
-	left := p.drawUsed(at, loose, about)
+	left := p.drawUsed(at, s.loose, s.about)
 	p.Height = max(y, left, pictureTop+rowHeight)
-	if len(p.Groups) == 0 && len(loose) == 0 {
+	if len(p.Groups) == 0 && len(s.loose) == 0 {
 		return nil
 	}
 	p.join()
@@ -171,22 +192,22 @@ func compareTexts(pairs ...string) int {
 }
 
 // drawProfile places one profile and its subscriptions from y down.
-func drawProfile(pr client.Profile, subs []channelSubscription, y int, about focus) (pictureGroup, int) {
+func drawProfile(pr client.Profile, subs beginning[channelSubscription], y int, about focus) (pictureGroup, int) {
 	g := pictureGroup{Profile: node{
 		Kind: kindProfile, ID: pr.ProfileID, Note: urlOf(pr), Href: at("/profiles/{}", pr.ProfileID), X: columnX(1), Off: !enabled(pr), Focus: about == focus{kindProfile, pr.ProfileID},
 	}}
 	if g.Profile.Off {
 		g.Profile.Note = "disabled · " + g.Profile.Note
 	}
-	shown := subs[:min(len(subs), leavesMost)]
+	shown := subs.first(leavesMost)
 	for i, s := range shown {
 		g.Users = append(g.Users, node{
 			Kind: kindSubscription, ID: s.SubscriptionID, Note: s.Channel + " · " + eventsText(s.Events), Href: s.Href(), X: columnX(2), Y: y + i*rowHeight, Focus: about == focus{kindSubscription, s.Channel + "/" + s.SubscriptionID},
 		})
 	}
-	if g.Rest = len(subs) - len(shown); g.Rest > 0 {
+	if g.Rest = subs.Total - len(shown); g.Rest > 0 {
 		g.Users = append(g.Users, node{
-			Kind: "List", ID: fmt.Sprintf("%d more", g.Rest), Note: "all that use " + pr.ProfileID, Href: at("/subscriptions") + "?profileId=" + queryEscape(pr.ProfileID), X: columnX(2), Y: y + len(shown)*rowHeight,
+			Kind: "List", ID: fmt.Sprintf("%d more", g.Rest), Note: "all that use " + pr.ProfileID, Href: list("/subscriptions", "profileId", pr.ProfileID), X: columnX(2), Y: y + len(shown)*rowHeight,
 		})
 	}
 	rows := max(1, len(g.Users))

@@ -28,31 +28,25 @@ func profileScreens() []screen {
 
 // profilesView is the list of profiles.
 type profilesView struct {
-	setupList
-	Tabs []tab
-	Rows []client.Profile
+	Pager  pager
+	Tabs   []tab
+	Filter *form
+	Rows   []client.Profile
 }
 
+// profileFilters are the parameters of the list, by the API's names. Only the
+// first has a field.
+var profileFilters = []string{"q", "authId", "clientCertificateId"}
+
 func listProfiles(v *visit) (*answer, error) {
-	view := profilesView{Tabs: setupTabs("/profiles"), setupList: setupList{Most: searchedMost}}
-	q := strings.TrimSpace(v.query("q"))
-	if q == "" {
-		p, err := v.api.Profiles(v.ctx(), v.read())
-		if err != nil {
-			return nil, err
-		}
-		view.Rows, view.Pager = p.Results, pagerOf(p)
-		return v.show(view), nil
-	}
-	found, more, err := v.reading().profilesWith(func(p client.Profile) bool {
-		return contains(q, p.ProfileID, urlOf(p), authOf(p), p.ClientCertificateID)
-	})
+	f := v.filters(profileFilters...)
+	view := profilesView{Tabs: setupTabs("/profiles"), Filter: f}
+	p, err := v.api.Profiles(v.ctx(), client.ProfileFilter{Search: f.Text("q"), AuthID: f.Text("authId"), ClientCertificateID: f.Text("clientCertificateId")}, v.read())
 	if err != nil {
-		return nil, err
+		return v.badFilter(&view, f, moved(err, "search", "q"), profileFilters[:1]...)
 	}
-	view.More = more
-	view.Rows, view.Pager = slice(v, found)
-	return v.show(view), nil
+	view.Rows, view.Pager = p.Results, pagerOf(p)
+	return v.show(&view), nil
 }
 
 // profileView is the page of a profile.
@@ -81,13 +75,13 @@ func showProfile(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, _, err := r.usersOf(p.ProfileID)
+	users, err := r.usersOf(p.ProfileID, usersShown)
 	if err != nil {
 		return nil, err
 	}
 	view := profileView{
-		Profile: p, On: enabled(p), Uses: knobsOf(p), Users: users[:min(len(users), usersShown)], UsersTotal: len(users),
-		Picture: draw([]client.Profile{p}, users, nil, focus{kindProfile, p.ProfileID}), CanTest: v.can(model.ScopeEventsWrite),
+		Profile: p, On: enabled(p), Uses: knobsOf(p), Users: users.Rows, UsersTotal: users.Total,
+		Picture: pictureOf(p, users, focus{kindProfile, p.ProfileID}), CanTest: v.can(model.ScopeEventsWrite),
 	}
 	if v.can(model.ScopeEventsRead) {
 		view.addStats(v)
@@ -271,7 +265,7 @@ func profileQuestion(v *visit) (confirmation, *picture, error) {
 	if err != nil {
 		return confirmation{}, nil, err
 	}
-	users, more, err := r.usersOf(p.ProfileID)
+	users, err := r.usersOf(p.ProfileID, usersShown)
 	if err != nil {
 		return confirmation{}, nil, err
 	}
@@ -285,17 +279,17 @@ func profileQuestion(v *visit) (confirmation, *picture, error) {
 	if p.ClientCertificateID != "" {
 		k.Effects = append(k.Effects, "The certificate "+p.ClientCertificateID+" stays.")
 	}
-	if len(users) > 0 {
+	if users.Total > 0 {
 		k.Effects = nil
-		k.Refused = "A subscription cannot be without a profile, and " + plural(len(users), "subscription goes", "subscriptions go") + " through this one. Give them another profile, or delete them first:"
+		k.Refused = "A subscription cannot be without a profile, and " + plural(users.Total, "subscription goes", "subscriptions go") + " through this one. Give them another profile, or delete them first:"
 	}
-	for _, s := range users[:min(len(users), usersShown)] {
+	for _, s := range users.Rows {
 		k.Referrers = append(k.Referrers, link{s.Channel + " · " + s.SubscriptionID, s.Href()})
 	}
-	if n := len(users) - usersShown; n > 0 || more {
-		k.Referrers = append(k.Referrers, link{"all of them", at("/subscriptions") + "?profileId=" + queryEscape(p.ProfileID)})
+	if users.Total > len(users.Rows) {
+		k.Referrers = append(k.Referrers, link{"all " + number(users.Total), list("/subscriptions", "profileId", p.ProfileID)})
 	}
-	return k, draw([]client.Profile{p}, users, nil, focus{kindProfile, p.ProfileID}), nil
+	return k, pictureOf(p, users, focus{kindProfile, p.ProfileID}), nil
 }
 
 func askDeleteProfile(v *visit) (*answer, error) {
@@ -330,14 +324,13 @@ func (v *visit) profileTestPage(f *form) (profileTestView, error) {
 	if err != nil {
 		return profileTestView{}, err
 	}
-	users, _, err := r.usersOf(p.ProfileID)
+	used, err := r.channelsOf(p.ProfileID)
 	if err != nil {
 		return profileTestView{}, err
 	}
 	view := profileTestView{Form: f, ID: p.ProfileID, URL: urlOf(p)}
 	for _, c := range model.Channels() {
-		used := slices.ContainsFunc(users, func(s channelSubscription) bool { return s.Channel == c.Name })
-		if c.Reserved || !used && len(users) > 0 {
+		if c.Reserved || len(used) > 0 && !used[c.Name] {
 			continue
 		}
 		for _, e := range c.Events {
@@ -345,6 +338,34 @@ func (v *visit) profileTestPage(f *form) (profileTestView, error) {
 		}
 	}
 	return view, nil
+}
+
+// channelsOf are the channels of the subscriptions that go through a profile.
+func (r *reading) channelsOf(profileID string) (map[string]bool, error) {
+	users, err := r.usersOf(profileID, model.MaxPageSize)
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, s := range users.Rows {
+		used[s.Channel] = true
+	}
+	if users.Total == len(users.Rows) {
+		return used, nil
+	}
+	for _, ch := range channelNames() {
+		if used[ch] {
+			continue
+		}
+		p, err := r.subscriptions(ch, client.Filter{ProfileID: profileID}, r.part(0, 1))
+		if err != nil {
+			return nil, err
+		}
+		if len(p.Results) > 0 {
+			used[ch] = true
+		}
+	}
+	return used, nil
 }
 
 func askProfileTest(v *visit) (*answer, error) {

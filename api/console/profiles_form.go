@@ -96,7 +96,7 @@ func profileFieldNames(prefix string) []string {
 
 // offered reads what the fields of a profile let choose from.
 func (r *reading) offered(p *profileFields) error {
-	settings, err := r.v.api.SecuritySettings(r.v.ctx(), r.part(0, model.MaxPageSize))
+	settings, err := r.v.api.SecuritySettings(r.v.ctx(), client.SecurityFilter{}, r.part(0, model.MaxPageSize))
 	if err != nil {
 		return err
 	}

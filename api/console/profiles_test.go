@@ -273,7 +273,7 @@ func TestCertificates_upload(t *testing.T) {
 	c := newConsole(t, api)
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
-	for k, v := range map[string]string{csrfField: session{"IBSSO", model.NewSecret(testToken)}.csrf(), "certificateId": "c", "certificateContent": "", "passphrase": "open"} {
+	for k, v := range map[string]string{csrfField: session{scheme: "IBSSO", token: model.NewSecret(testToken)}.csrf(), "certificateId": "c", "certificateContent": "", "passphrase": "open"} {
 		if err := w.WriteField(k, v); err != nil {
 			t.Fatal(err)
 		}
@@ -329,13 +329,14 @@ func TestCertificates_connection(t *testing.T) {
 func TestPicture_layout(t *testing.T) {
 	t.Parallel()
 	a := shop()
-	var subs []channelSubscription
+	users := map[string]beginning[channelSubscription]{}
 	for ch, list := range a.subs {
 		for _, s := range list {
-			subs = append(subs, channelSubscription{ch, s})
+			b := users[s.Profile.ProfileID]
+			users[s.Profile.ProfileID] = beginning[channelSubscription]{append(b.Rows, channelSubscription{ch, s}), b.Total + 1}
 		}
 	}
-	p := draw(a.profiles, subs, []node{{Kind: kindAuthentication, ID: "loose"}}, focus{kindProfile, "crm"})
+	p := draw(scene{profiles: a.profiles, users: users, loose: []node{{Kind: kindAuthentication, ID: "loose"}}, about: focus{kindProfile, "crm"}})
 	if want := 4 /* settings and certificates */ + 5; len(p.Edges) != want {
 		t.Errorf("%d lines, want %d", len(p.Edges), want)
 	}
@@ -356,7 +357,7 @@ func TestPicture_layout(t *testing.T) {
 	if focused != 1 {
 		t.Errorf("%d boxes have the focus", focused)
 	}
-	if draw(nil, nil, nil, focus{}) != nil {
+	if draw(scene{}) != nil {
 		t.Error("there is a picture of nothing")
 	}
 }

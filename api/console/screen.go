@@ -117,6 +117,9 @@ func (c *Console) menu(scopes []model.Scope, at string) []menuGroup {
 	return out
 }
 
+// page reports whether the screen shows a page, or takes a form.
+func (s *screen) page() bool { return s.file != "" || s.post != nil }
+
 // allows reports whether a caller with these scopes may see the screen.
 func (s *screen) allows(scopes []model.Scope) bool { return s.scope == "" || s.scope.Allows(scopes) }
 

@@ -3,7 +3,6 @@ package console
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/belfry/api/client"
@@ -27,29 +26,21 @@ func securityScreens() []screen {
 }
 
 type securitiesView struct {
-	setupList
-	Tabs []tab
-	Rows []client.Security
+	Pager  pager
+	Tabs   []tab
+	Filter *form
+	Rows   []client.Security
 }
 
 func listSecurity(v *visit) (*answer, error) {
-	view := securitiesView{Tabs: setupTabs("/authentication"), setupList: setupList{Most: searchedMost}}
-	q := strings.TrimSpace(v.query("q"))
-	if q == "" {
-		p, err := v.api.SecuritySettings(v.ctx(), v.read())
-		if err != nil {
-			return nil, err
-		}
-		view.Rows, view.Pager = p.Results, pagerOf(p)
-		return v.show(view), nil
-	}
-	all, more, err := every(v.reading(), v.api.SecuritySettings)
+	f := v.filters("q")
+	view := securitiesView{Tabs: setupTabs("/authentication"), Filter: f}
+	p, err := v.api.SecuritySettings(v.ctx(), client.SecurityFilter{Search: f.Text("q")}, v.read())
 	if err != nil {
-		return nil, err
+		return v.badFilter(&view, f, moved(err, "search", "q"), "q")
 	}
-	view.More = more
-	view.Rows, view.Pager = slice(v, slices.DeleteFunc(all, func(s client.Security) bool { return !contains(q, s.AuthID, s.Type) }))
-	return v.show(view), nil
+	view.Rows, view.Pager = p.Results, pagerOf(p)
+	return v.show(&view), nil
 }
 
 // securityView is the page of a setting.
@@ -58,6 +49,7 @@ type securityView struct {
 	Credentials []credential
 	Users       []client.Profile
 	UsersTotal  int
+	UsersHref   string
 	Picture     *picture
 	// Revealed: the secrets are shown, once.
 	Revealed, CanReveal, HMAC bool
@@ -99,12 +91,12 @@ func credentialRows(s client.Security) []credential {
 
 // securityPage makes the page of a setting that was read.
 func (v *visit) securityPage(r *reading, s client.Security) (*answer, error) {
-	users, _, err := r.profilesWith(func(p client.Profile) bool { return authOf(p) == s.AuthID })
+	users, err := r.profilesWith(client.ProfileFilter{AuthID: s.AuthID})
 	if err != nil {
 		return nil, err
 	}
 	view := securityView{
-		Security: s, Credentials: credentialRows(s), Users: users[:min(len(users), usersShown)], UsersTotal: len(users), HMAC: s.Type == string(model.CredentialsHMAC),
+		Security: s, Credentials: credentialRows(s), Users: users.first(usersShown), UsersTotal: users.Total, UsersHref: list("/profiles", "authId", s.AuthID), HMAC: s.Type == string(model.CredentialsHMAC),
 		CanReveal: v.can(model.ScopeSecurityReveal), Picture: securityPicture(s.AuthID, users),
 	}
 	if until := credentialsOf(s).PreviousSecretKeyValidUntil; until != nil && until.After(v.c.now()) {
@@ -114,12 +106,8 @@ func (v *visit) securityPage(r *reading, s client.Security) (*answer, error) {
 }
 
 // securityPicture has a setting and the profiles that use it.
-func securityPicture(id string, users []client.Profile) *picture {
-	about := focus{kindAuthentication, id}
-	if len(users) == 0 {
-		return draw(nil, nil, []node{{Kind: kindAuthentication, ID: id, Note: "used by no profile", Href: at("/authentication/{}", id)}}, about)
-	}
-	return draw(users, nil, nil, about)
+func securityPicture(id string, users beginning[client.Profile]) *picture {
+	return pictureOfUsed(node{Kind: kindAuthentication, ID: id, Href: at("/authentication/{}", id)}, users, list("/profiles", "authId", id))
 }
 
 func showSecurity(v *visit) (*answer, error) {
@@ -301,31 +289,31 @@ func askDeleteSecurity(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, _, err := r.profilesWith(func(p client.Profile) bool { return authOf(p) == s.AuthID })
+	users, err := r.profilesWith(client.ProfileFilter{AuthID: s.AuthID})
 	if err != nil {
 		return nil, err
 	}
 	k := securityQuestion(s.AuthID)
 	k.Effects = []string{"Its secrets are gone: the setting cannot be brought back.", "No profile uses it, so nothing that is delivered changes."}
-	refuse(&k, users, "authenticates its requests with this setting", "authenticate their requests with this setting")
+	refuse(&k, users, list("/profiles", "authId", s.AuthID), "authenticates its requests with this setting", "authenticate their requests with this setting")
 	return v.ask(k, securityPicture(s.AuthID, users)), nil
 }
 
-// refuse says that profiles are in the way.
-func refuse(k *confirmation, users []client.Profile, one, many string) {
-	if len(users) == 0 {
+// refuse says that profiles are in the way; all is the list of them.
+func refuse(k *confirmation, users beginning[client.Profile], all, one, many string) {
+	if users.Total == 0 {
 		return
 	}
 	what := "One profile " + one
-	if len(users) > 1 {
-		what = number(len(users)) + " profiles " + many
+	if users.Total > 1 {
+		what = number(users.Total) + " profiles " + many
 	}
 	k.Effects, k.Refused = nil, what+". Give them another, or none, first:"
-	for _, p := range users[:min(len(users), usersShown)] {
+	for _, p := range users.first(usersShown) {
 		k.Referrers = append(k.Referrers, link{p.ProfileID, at("/profiles/{}", p.ProfileID)})
 	}
-	if n := len(users) - usersShown; n > 0 {
-		k.Referrers = append(k.Referrers, link{number(n) + " more", at("/profiles")})
+	if n := users.Total - usersShown; n > 0 {
+		k.Referrers = append(k.Referrers, link{number(n) + " more", all})
 	}
 }
 

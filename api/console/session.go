@@ -28,6 +28,9 @@ const prefsAge = 365 * 24 * time.Hour
 type session struct {
 	scheme string // Bearer or IBSSO
 	token  model.Secret
+	// seed is what the tokens of forms are derived from, so that a renewal does
+	// not spoil a form that is open; empty: the token.
+	seed string
 }
 
 func (s session) zero() bool { return s.token.IsZero() }
@@ -37,9 +40,26 @@ func (s session) zero() bool { return s.token.IsZero() }
 func (s session) csrf() string { return s.mac("csrf") }
 
 func (s session) mac(what string) string {
-	m := hmac.New(sha256.New, []byte(s.token.Reveal()))
+	m := hmac.New(sha256.New, []byte(s.root()))
 	m.Write([]byte("belfry console " + what))
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+}
+
+// root is the seed, or what becomes it. It opens nothing.
+func (s session) root() string {
+	if s.seed != "" {
+		return s.seed
+	}
+	sum := sha256.Sum256([]byte("belfry console seed " + s.token.Reveal()))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// value is what the cookie holds.
+func (s session) value() string {
+	if s.seed == "" {
+		return s.scheme + ":" + s.token.Reveal()
+	}
+	return s.scheme + ":" + s.token.Reveal() + ":" + s.seed
 }
 
 func sessionOf(r *http.Request) session {
@@ -47,11 +67,34 @@ func sessionOf(r *http.Request) session {
 	if err != nil {
 		return session{}
 	}
-	scheme, token, ok := strings.Cut(c.Value, ":")
+	scheme, rest, ok := strings.Cut(c.Value, ":")
+	token, seed, _ := strings.Cut(rest, ":")
 	if !ok || token == "" || scheme != "Bearer" && scheme != "IBSSO" {
 		return session{}
 	}
-	return session{scheme: scheme, token: model.NewSecret(token)}
+	return session{scheme: scheme, token: model.NewSecret(token), seed: seed}
+}
+
+// renewBefore is how long before its end a token is renewed.
+const renewBefore = 30 * time.Minute
+
+// renew keeps who is at work signed in, as long as the API renews the token:
+// with a page that they open or a form that they send, and not with what a page
+// does by itself. An error is no harm, since the token goes on.
+func (v *visit) renew() {
+	left := v.caller.TokenExpiresAt.Sub(v.c.now())
+	if v.caller.TokenExpiresAt.IsZero() || left > renewBefore || !v.caller.SessionEndsAt.After(v.caller.TokenExpiresAt) || v.r.Header.Get("HX-Request") != "" || !v.screen.page() {
+		return
+	}
+	t, err := v.api.RenewSession(v.ctx())
+	if err != nil {
+		v.c.log.Debug("a session is not renewed", "error", err)
+		return
+	}
+	v.session.seed = v.session.root()
+	v.session.token = t.Token
+	v.caller.TokenExpiresAt = t.TokenExpiresAt
+	v.cookie(cookieSession, v.session.value(), t.TokenExpiresAt.Sub(v.c.now()))
 }
 
 func (v *visit) cookie(name, value string, age time.Duration) {
@@ -107,7 +150,7 @@ func signIn(v *visit) (*answer, error) {
 		}
 		return nil, err
 	}
-	v.cookie(cookieSession, s.scheme+":"+s.token.Reveal(), age)
+	v.cookie(cookieSession, s.value(), age)
 	return v.redirect(view.Next), nil
 }
 
@@ -118,7 +161,7 @@ const sessionAge = time.Hour
 func (v *visit) exchange(f *form, byKey bool) (session, time.Duration, error) {
 	if !byKey {
 		token, err := v.api.OpenSession(v.ctx(), f.Value("username"), f.Value("password"))
-		return session{"IBSSO", token}, sessionAge, err
+		return session{scheme: "IBSSO", token: token}, sessionAge, err
 	}
 	key := model.NewSecret(strings.TrimSpace(f.Value("key")))
 	if key.IsZero() {
@@ -133,7 +176,7 @@ func (v *visit) exchange(f *form, byKey bool) (session, time.Duration, error) {
 		return session{}, 0, err
 	}
 	t, err := c.IssueToken(v.ctx(), who.KeyID, key)
-	return session{"Bearer", t.AccessToken}, t.ExpiresIn, err
+	return session{scheme: "Bearer", token: t.AccessToken}, t.ExpiresIn, err
 }
 
 // signOut ends the token on every node. Without a quorum that cannot be done:

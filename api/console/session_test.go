@@ -3,6 +3,7 @@ package console
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -133,7 +134,7 @@ func TestVisit_notSignedIn(t *testing.T) {
 // INV console-2: a form of another site, or without the token, changes nothing.
 func TestPost_guards(t *testing.T) {
 	t.Parallel()
-	good := session{"IBSSO", model.NewSecret(testToken)}.csrf()
+	good := session{scheme: "IBSSO", token: model.NewSecret(testToken)}.csrf()
 	for _, row := range []struct {
 		name, site, origin, token string
 		status                    int
@@ -143,7 +144,7 @@ func TestPost_guards(t *testing.T) {
 		{"foreign origin", "", "https://evil.example", good, 403},
 		{"no token", "same-origin", "", "", 403},
 		{"wrong token", "same-origin", "", good + "x", 403},
-		{"token of another session", "same-origin", "", session{"IBSSO", model.NewSecret("other")}.csrf(), 403},
+		{"token of another session", "same-origin", "", session{scheme: "IBSSO", token: model.NewSecret("other")}.csrf(), 403},
 		{"good", "same-origin", "", good, 303},
 		{"good, old browser", "", "http://example.com", good, 303},
 	} {
@@ -266,7 +267,7 @@ func TestVendor_sums(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paths := []string{"testdata/axe/axe.min.js"}
+	paths := []string{"browsertest/axe/axe.min.js"}
 	for _, f := range files {
 		if strings.HasSuffix(f.Name(), ".js") || strings.HasSuffix(f.Name(), ".css") {
 			paths = append(paths, "static/vendor/"+f.Name())
@@ -317,5 +318,71 @@ func TestSession_endsInForm(t *testing.T) {
 	res := post(t, newConsole(t, api), "/settings", url.Values{"theme": {"dark"}})
 	if got := res.Header().Get("Location"); res.Code != http.StatusSeeOther || got != "/console/sign-in?next=%2Fconsole%2Fsettings" {
 		t.Errorf("%d to %s", res.Code, got)
+	}
+}
+
+// Who opens a page in the last half hour of the token gets another one; the
+// forms that were open before work on. What a page does by itself, and a session
+// that cannot last longer, is not renewed.
+func TestSession_renewed(t *testing.T) {
+	t.Parallel()
+	const route, later = "POST /auth/1/session/renewal", "a-later-token"
+	for _, tt := range []struct {
+		name      string
+		path      string
+		left, end time.Duration // of the token, of the session
+		header    map[string]string
+		fail      bool
+		want      bool
+	}{
+		{"soon over", "/settings", renewBefore, 8 * time.Hour, nil, false, true},
+		{"not soon", "/settings", renewBefore + time.Second, 8 * time.Hour, nil, false, false},
+		{"last hour of the session", "/settings", 10 * time.Minute, 10 * time.Minute, nil, false, false},
+		{"end not known", "/settings", 10 * time.Minute, 0, nil, false, false},
+		{"by itself", "/settings", time.Minute, 8 * time.Hour, map[string]string{"HX-Request": "true"}, false, false},
+		{"a stream", "/tail/stream", time.Minute, 8 * time.Hour, nil, false, false},
+		{"not possible", "/settings", time.Minute, 8 * time.Hour, nil, true, false},
+	} {
+		api := newFakeAPI().set(route, map[string]any{"token": later, "tokenExpiresAt": now.Add(time.Hour), "sessionEndsAt": now.Add(tt.end)}).set("GET /events/1/tail", streamed{})
+		if tt.fail {
+			api.set(route, model.Errorf(model.CodeUnavailable, "not now"))
+		}
+		api.caller.TokenExpiresAt, api.caller.SessionEndsAt = now.Add(tt.left), now.Add(tt.end)
+		if tt.end == 0 {
+			api.caller.SessionEndsAt = time.Time{}
+		}
+		c := newConsole(t, api)
+		header := map[string]string{"Cookie": cookieSession + "=IBSSO:" + testToken}
+		maps.Copy(header, tt.header)
+		res := send(t, c, "GET", tt.path, nil, header)
+		if res.Code != http.StatusOK {
+			t.Errorf("%s: %d", tt.name, res.Code)
+		}
+		cookies := res.Result().Cookies()
+		if got := len(cookies) > 0; got != tt.want {
+			t.Errorf("%s: cookies %v", tt.name, cookies)
+		}
+		if !tt.want || len(cookies) == 0 {
+			continue
+		}
+		ck := cookies[0]
+		old := session{scheme: "IBSSO", token: model.NewSecret(testToken)}
+		if ck.Value != "IBSSO:"+later+":"+old.root() || ck.MaxAge != 3600 || !ck.HttpOnly || ck.Path != Prefix || ck.SameSite != http.SameSiteStrictMode {
+			t.Errorf("%s: the cookie is %+v", tt.name, ck)
+		}
+		if strings.Contains(old.root(), testToken) || !strings.Contains(res.Body.String(), old.csrf()) {
+			t.Errorf("%s: the forms of the page are not of the session", tt.name)
+		}
+		// A form that was open before, sent with the new cookie.
+		api.caller.TokenExpiresAt = now.Add(time.Hour)
+		api.set("GET /auth/1/session", api.caller)
+		form := url.Values{csrfField: {old.csrf()}, "theme": {"dark"}}
+		again := send(t, c, "POST", "/settings", form, map[string]string{"Cookie": cookieSession + "=" + ck.Value, "Sec-Fetch-Site": "same-origin"})
+		if again.Code != http.StatusSeeOther {
+			t.Errorf("%s: a form that was open gets %d\n%s", tt.name, again.Code, again.Body)
+		}
+		if calls := api.seen("GET /auth/1/session"); calls[len(calls)-1].Auth != "IBSSO "+later {
+			t.Errorf("%s: the API was asked with %s", tt.name, calls[len(calls)-1].Auth)
+		}
 	}
 }

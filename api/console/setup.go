@@ -1,7 +1,7 @@
 package console
 
 import (
-	"context"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -9,11 +9,6 @@ import (
 	"example.com/belfry/api/client"
 	"example.com/belfry/fsm/model"
 )
-
-// searchedMost is how many rows of one kind are read to search them or to find
-// out what refers to something: the API filters what it filters, the rest is
-// done here.
-const searchedMost = 10_000
 
 // reading reads several lists of one page with one question to the leader: the
 // first read is linearizable, and what the same node answers after it is at
@@ -32,23 +27,14 @@ func (r *reading) part(page, size int) client.Read {
 	return part
 }
 
-// every reads a list to its end, or to searchedMost rows; more says that there
-// are further ones.
-func every[T any](r *reading, list func(context.Context, client.Read) (client.Page[T], error)) (all []T, more bool, err error) {
-	for page := 0; ; page++ {
-		p, err := list(r.v.ctx(), r.part(page, model.MaxPageSize))
-		if err != nil {
-			return nil, false, err
-		}
-		all = append(all, p.Results...)
-		if len(p.Results) == 0 || page+1 >= p.Paging.TotalPages {
-			return all, false, nil
-		}
-		if len(all) >= searchedMost {
-			return all, true, nil
-		}
-	}
+// beginning is the first rows of a list, and how many it has.
+type beginning[T any] struct {
+	Rows  []T
+	Total int
 }
+
+// first are the rows up to n.
+func (b beginning[T]) first(n int) []T { return b.Rows[:min(len(b.Rows), n)] }
 
 // channelSubscription is a subscription with its channel, which the API has in
 // the path.
@@ -62,24 +48,24 @@ func (s channelSubscription) Href() string {
 	return at("/subscriptions/{}/{}", s.Channel, s.SubscriptionID)
 }
 
-// subscriptions reads those of some channels.
-func (r *reading) subscriptions(channels []string, f client.Filter) (all []channelSubscription, more bool, err error) {
-	all = []channelSubscription{}
-	for _, ch := range channels {
-		subs, rest, err := every(r, func(ctx context.Context, part client.Read) (client.Page[client.Subscription], error) {
-			return r.v.api.Subscriptions(ctx, ch, f, part)
-		})
-		if err != nil {
-			return nil, false, err
+// subscriptions is one page of those of a channel, or of all when channel is
+// empty.
+func (r *reading) subscriptions(channel string, f client.Filter, part client.Read) (client.Page[channelSubscription], error) {
+	var out client.Page[channelSubscription]
+	if channel == "" {
+		p, err := r.v.api.AllSubscriptions(r.v.ctx(), f, part)
+		for _, s := range p.Results {
+			out.Results = append(out.Results, channelSubscription(s))
 		}
-		for _, s := range subs {
-			all = append(all, channelSubscription{ch, s})
-		}
-		if more = more || rest; len(all) >= searchedMost {
-			return all, true, nil
-		}
+		out.Paging = p.Paging
+		return out, err
 	}
-	return all, more, nil
+	p, err := r.v.api.Subscriptions(r.v.ctx(), channel, f, part)
+	for _, s := range p.Results {
+		out.Results = append(out.Results, channelSubscription{channel, s})
+	}
+	out.Paging = p.Paging
+	return out, err
 }
 
 // channelNames are all channels, in alphabetical order.
@@ -91,22 +77,21 @@ func channelNames() []string {
 	return out
 }
 
-// usersOf are the subscriptions that go through a profile.
-func (r *reading) usersOf(profileID string) ([]channelSubscription, bool, error) {
-	all, more, err := r.subscriptions(channelNames(), client.Filter{})
-	if err != nil {
-		return nil, false, err
-	}
-	return slices.DeleteFunc(all, func(s channelSubscription) bool { return s.Profile.ProfileID != profileID }), more, nil
+// usersOf are the first n subscriptions that go through a profile.
+func (r *reading) usersOf(profileID string, n int) (beginning[channelSubscription], error) {
+	p, err := r.subscriptions("", client.Filter{ProfileID: profileID}, r.part(0, n))
+	return beginning[channelSubscription]{p.Results, p.Paging.TotalResults}, err
 }
 
-// profilesWith are the profiles that keep says yes to.
-func (r *reading) profilesWith(keep func(client.Profile) bool) ([]client.Profile, bool, error) {
-	all, more, err := every(r, r.v.api.Profiles)
-	if err != nil {
-		return nil, false, err
-	}
-	return slices.DeleteFunc(all, func(p client.Profile) bool { return !keep(p) }), more, nil
+// profilesWith are the first profiles that fit, as many as a picture shows.
+func (r *reading) profilesWith(f client.ProfileFilter) (beginning[client.Profile], error) {
+	p, err := r.v.api.Profiles(r.v.ctx(), f, r.part(0, drawnMost))
+	return beginning[client.Profile]{p.Results, p.Paging.TotalResults}, err
+}
+
+// list is the address of a list with one filter.
+func list(path, filter, value string) string {
+	return address(at(path), url.Values{filter: {value}})
 }
 
 // authOf is the id of a profile's authentication setting, or empty.
@@ -132,24 +117,6 @@ func enabled(p client.Profile) bool { return p.Enabled == nil || *p.Enabled }
 func contains(q string, texts ...string) bool {
 	q = strings.ToLower(q)
 	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), q) })
-}
-
-// slice is one page of rows that are all there, with its pager.
-func slice[T any](v *visit, all []T) ([]T, pager) {
-	read := v.read()
-	from := min(read.Page*read.Size, len(all))
-	var p client.Page[T]
-	p.Results = all[from:min(from+read.Size, len(all))]
-	p.Paging.Page, p.Paging.Size, p.Paging.TotalResults, p.Paging.TotalPages = read.Page, read.Size, len(all), (len(all)+read.Size-1)/read.Size
-	return p.Results, pagerOf(p)
-}
-
-// setupList is what the lists of this area have in common.
-type setupList struct {
-	Pager pager
-	// More: only the first searchedMost rows were searched.
-	More bool
-	Most int
 }
 
 // tab is one of the tabs above the lists.

@@ -12,6 +12,8 @@ import (
 
 	"example.com/belfry/api/client"
 	"example.com/belfry/dispatch/event"
+
+	"example.com/belfry/api/console/browsertest"
 )
 
 // flowAPI is the shop, where a subscription can be made.
@@ -40,12 +42,13 @@ func madeByFlow(t *testing.T, api *fakeAPI) {
 // A subscription with its profile and authentication, by mouse: the events of
 // the channel come by themselves, and the preview loses nothing that was typed.
 func TestBrowser_createSubscription(t *testing.T) {
+	t.Parallel()
 	b := newBrowser(t)
 	api := flowAPI()
 	b.show(newConsole(t, api))
-	ctx, cancel := context.WithTimeout(b.ctx, pageLife)
+	ctx, cancel := context.WithTimeout(b.Ctx, pageLife)
 	defer cancel()
-	if err := b.open(ctx, looks[0], "/subscriptions"); err != nil {
+	if err := b.open(ctx, browsertest.Wide, "/subscriptions"); err != nil {
 		t.Fatal(err)
 	}
 	err := chromedp.Do(ctx,
@@ -78,12 +81,13 @@ func TestBrowser_createSubscription(t *testing.T) {
 
 // The same by the keyboard alone.
 func TestBrowser_createSubscriptionByKeyboard(t *testing.T) {
+	t.Parallel()
 	b := newBrowser(t)
 	api := flowAPI()
 	b.show(newConsole(t, api))
-	ctx, cancel := context.WithTimeout(b.ctx, pageLife)
+	ctx, cancel := context.WithTimeout(b.Ctx, pageLife)
 	defer cancel()
-	if err := b.open(ctx, looks[0], "/new-subscription"); err != nil {
+	if err := b.open(ctx, browsertest.Wide, "/new-subscription"); err != nil {
 		t.Fatal(err)
 	}
 	press := func(keys string) {
@@ -142,13 +146,14 @@ func TestBrowser_createSubscriptionByKeyboard(t *testing.T) {
 // The list is filtered while one types, and the address says by what. The
 // question before a deletion opens over the page.
 func TestBrowser_filterAndDelete(t *testing.T) {
+	t.Parallel()
 	b := newBrowser(t)
 	api := flowAPI()
 	api.set("DELETE /subscriptions/1/subscription/SMS/all-sms", created(client.Refs{}))
 	b.show(newConsole(t, api))
-	ctx, cancel := context.WithTimeout(b.ctx, pageLife)
+	ctx, cancel := context.WithTimeout(b.Ctx, pageLife)
 	defer cancel()
-	if err := b.open(ctx, looks[0], "/subscriptions"); err != nil {
+	if err := b.open(ctx, browsertest.Wide, "/subscriptions"); err != nil {
 		t.Fatal(err)
 	}
 	if err := chromedp.Do(ctx, chromedp.SendKeys(`#f-q`, "all-s"), chromedp.WaitNotPresent(`#list a[href$="/calls"]`)); err != nil {

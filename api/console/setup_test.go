@@ -2,7 +2,10 @@ package console
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,26 +24,72 @@ type account struct {
 
 // behind sets the answers of the API to the account, lists and single objects.
 func (a account) behind(f *fakeAPI) {
+	all := []client.ChannelSubscription{}
 	for _, c := range channelNames() {
 		subs := a.subs[c]
-		f.set("GET /subscriptions/1/subscription/"+c, paged(subs))
+		for _, s := range subs {
+			all = append(all, client.ChannelSubscription{Channel: c, Subscription: s})
+		}
+		f.set("GET /subscriptions/1/subscription/"+c, fitting(subs, func(q url.Values, s client.Subscription) bool { return fits(q, channelSubscription{c, s}) }))
 		for _, s := range subs[:min(len(subs), 20)] {
 			f.set("GET /subscriptions/1/subscription/"+c+"/"+s.SubscriptionID, s)
 		}
 	}
-	f.set("GET /subscriptions/1/profiles", paged(a.profiles))
+	f.set("GET /subscriptions/1/subscription", fitting(all, func(q url.Values, s client.ChannelSubscription) bool {
+		if q.Has("search") && searched(q, s.Channel) {
+			q = url.Values{"event": q["event"], "profileId": q["profileId"]}
+			maps.DeleteFunc(q, func(_ string, v []string) bool { return len(v) == 0 })
+		}
+		return fits(q, channelSubscription(s))
+	}))
+	used := map[string]bool{}
+	for _, p := range a.profiles {
+		used[authOf(p)] = true
+	}
+	f.set("GET /subscriptions/1/profiles", fitting(a.profiles, func(q url.Values, p client.Profile) bool {
+		return searched(q, p.ProfileID, urlOf(p), authOf(p), p.ClientCertificateID) &&
+			(!q.Has("authId") || authOf(p) == q.Get("authId")) && (!q.Has("clientCertificateId") || p.ClientCertificateID == q.Get("clientCertificateId"))
+	}))
 	for _, p := range a.profiles[:min(len(a.profiles), 20)] {
 		f.set("GET /subscriptions/1/profiles/"+p.ProfileID, p)
 	}
-	f.set("GET /subscriptions/1/security", paged(a.settings))
+	f.set("GET /subscriptions/1/security", fitting(a.settings, func(q url.Values, s client.Security) bool {
+		return searched(q, s.AuthID, s.Type) && (!q.Has("unused") || !used[s.AuthID])
+	}))
 	for _, s := range a.settings[:min(len(a.settings), 20)] {
 		f.set("GET /subscriptions/1/security/"+s.AuthID, s)
 	}
-	f.set("GET /subscriptions/1/certificates", paged(a.certs))
+	f.set("GET /subscriptions/1/certificates", fitting(a.certs, func(q url.Values, c client.Certificate) bool { return searched(q, c.CertificateID) }))
 	for _, c := range a.certs[:min(len(a.certs), 20)] {
 		f.set("GET /subscriptions/1/certificates/"+c.CertificateID, c)
 	}
 	f.set("GET /events/1/stats", event.Stats{From: now.Add(-5 * time.Minute), To: now, Profiles: []event.ProfileStats{figures("orders-hook", 1200, 1188)}})
+}
+
+// fitting is a page of what fits the query.
+func fitting[T any](all []T, keep func(url.Values, T) bool) func(*http.Request) any {
+	return func(r *http.Request) any {
+		q, out := r.URL.Query(), []T{}
+		for _, x := range all {
+			if keep(q, x) {
+				out = append(out, x)
+			}
+		}
+		return paged(out)(r)
+	}
+}
+
+// searched reports whether the query searches for a part of one of the texts.
+func searched(q url.Values, texts ...string) bool {
+	return q.Get("search") == "" || contains(q.Get("search"), texts...)
+}
+
+// fits is the API's filter of subscriptions, as far as the tests look at it.
+func fits(q url.Values, s channelSubscription) bool {
+	c, _ := model.ChannelByName(s.Channel)
+	event := q.Get("event")
+	takes := event == "" || len(s.Events) == 0 && c.Has(event) || slices.ContainsFunc(s.Events, func(e client.EventName) bool { return e.Event == event })
+	return takes && searched(q, s.SubscriptionID, s.Name, s.Profile.ProfileID) && (!q.Has("profileId") || s.Profile.ProfileID == q.Get("profileId"))
 }
 
 func profileNamed(id, url, auth, cert string) client.Profile {
@@ -153,9 +202,17 @@ func setupFixtures() []fixture {
 			fixture{screen: l.path, path: l.path, kind: "rtl", api: called(textRTL).behind},
 			fixture{screen: l.path, path: l.path, kind: "long", api: called(longText).behind},
 		)
-		if l.path != "/certificates" { // the API searches those itself
-			out = append(out, fixture{screen: l.path, path: l.path + "?q=zzz", kind: "nothing found", api: shop().behind, want: []string{"Show all"}})
-		}
+		out = append(
+			out, fixture{screen: l.path, path: l.path + "?q=zzz", kind: "nothing found", api: shop().behind, want: []string{"Show all"}},
+			fixture{screen: l.path, path: l.path + "?q=0999", kind: "many", api: func(f *fakeAPI) { crowd().behind(f) }, want: []string{"09990"}},
+		)
+	}
+	for screen, path := range map[string]string{
+		"/subscriptions/{channel}/{id}/delete": "/subscriptions/SMS/s0010/delete", "/profiles/{id}": "/profiles/p0000", "/profiles/{id}/delete": "/profiles/p0000/delete", "/profiles/{id}/test": "/profiles/p0000/test",
+		"/authentication/{id}": "/authentication/shared", "/authentication/{id}/delete": "/authentication/shared/delete", "/certificates/{id}": "/certificates/client", "/certificates/{id}/delete": "/certificates/client/delete",
+		"/new-subscription": "/new-subscription?channel=SMS", "/new-profile": "/new-profile",
+	} {
+		out = append(out, fixture{screen: screen, path: path, kind: "many", api: func(f *fakeAPI) { popular().behind(f) }})
 	}
 	one := func(screen, path string, want ...string) {
 		out = append(out, fixture{screen: screen, path: path, kind: "one", api: shop().behind, want: want})

@@ -25,12 +25,13 @@ func subscriptionScreens() []screen {
 	}
 }
 
-// subscriptionFilters are the parameters of the list, by the API's names.
+// subscriptionFilters are the parameters of the list, by the API's names. The
+// last one has no field.
 var subscriptionFilters = []string{"q", "channel", "event", "applicationId", "entityId", "resource", "profileId"}
 
 // subscriptionsView is the list of subscriptions.
 type subscriptionsView struct {
-	setupList
+	Pager    pager
 	Tabs     []tab
 	Filter   *form
 	Channels []option
@@ -57,53 +58,33 @@ const chipsMost = 3
 
 func listSubscriptions(v *visit) (*answer, error) {
 	f := v.filters(subscriptionFilters...)
-	view := subscriptionsView{Tabs: setupTabs("/subscriptions"), Filter: f, Channels: []option{{"", "All channels"}}, Events: []option{{"", "All events"}}, setupList: setupList{Most: searchedMost}}
-	channels := channelNames()
-	for _, c := range channels {
-		view.Channels = append(view.Channels, option{c, channelTitle(c)})
+	view := subscriptionsView{Tabs: setupTabs("/subscriptions"), Filter: f, Channels: []option{{"", "All channels"}}, Events: []option{{"", "All events"}}}
+	for _, name := range channelNames() {
+		view.Channels = append(view.Channels, option{name, channelTitle(name)})
 	}
-	if c, known := model.ChannelByName(f.Text("channel")); known {
-		channels = []string{c.Name}
+	// What the selects do not offer is not chosen: the event of another channel
+	// stays in the form when the channel changes.
+	channel, event := f.Text("channel"), f.Text("event")
+	if _, known := model.ChannelByName(channel); !known {
+		channel = ""
 	}
-	view.Events = append(view.Events, options(eventNames(f.Text("channel"))...)...)
-	found, err := v.findSubscriptions(&view, channels)
+	events := eventNames(channel)
+	if !slices.Contains(events, event) {
+		event = ""
+	}
+	view.Events = append(view.Events, options(events...)...)
+	found, err := v.reading().subscriptions(channel, client.Filter{
+		Search: f.Text("q"), Event: event, ProfileID: f.Text("profileId"),
+		ApplicationIDs: oneText(f, "applicationId"), EntityIDs: oneText(f, "entityId"), Resources: oneText(f, "resource"),
+	}, v.read())
 	if err != nil {
-		return nil, err
+		return v.badFilter(&view, f, moved(err, "search", "q"), subscriptionFilters[:len(subscriptionFilters)-1]...)
 	}
-	for _, s := range found {
+	view.Pager = pagerOf(found)
+	for _, s := range found.Results {
 		view.Rows = append(view.Rows, subscriptionRowOf(s))
 	}
-	return v.show(view), nil
-}
-
-// findSubscriptions has the page of the list that the address asks for. What
-// the API filters it filters; a search, an event or a profile is looked for
-// here.
-func (v *visit) findSubscriptions(view *subscriptionsView, channels []string) ([]channelSubscription, error) {
-	f, r := view.Filter, v.reading()
-	api := client.Filter{ApplicationIDs: oneText(f, "applicationId"), EntityIDs: oneText(f, "entityId"), Resources: oneText(f, "resource")}
-	q, event, profile := f.Text("q"), f.Text("event"), f.Text("profileId")
-	if q == "" && event == "" && profile == "" {
-		read := v.read()
-		found, total, err := r.subscriptionPage(channels, api, read.Page*read.Size, read.Size)
-		if err != nil {
-			return nil, err
-		}
-		var p client.Page[channelSubscription]
-		p.Results, p.Paging.Page, p.Paging.Size, p.Paging.TotalResults, p.Paging.TotalPages = found, read.Page, read.Size, total, (total+read.Size-1)/read.Size
-		view.Pager = pagerOf(p)
-		return found, nil
-	}
-	all, more, err := r.subscriptions(channels, api)
-	if err != nil {
-		return nil, err
-	}
-	view.More = more
-	found, pager := slice(v, slices.DeleteFunc(all, func(s channelSubscription) bool {
-		return profile != "" && s.Profile.ProfileID != profile || event != "" && !wants(s, event) || q != "" && !contains(q, s.SubscriptionID, s.Name, s.Channel, s.Profile.ProfileID)
-	}))
-	view.Pager = pager
-	return found, nil
+	return v.show(&view), nil
 }
 
 // oneText is a filter of the API with what was typed, or without anything.
@@ -112,45 +93,6 @@ func oneText(f *form, name string) []string {
 		return []string{s}
 	}
 	return nil
-}
-
-// wants reports whether a subscription names an event. One that names none
-// takes all that its channel has.
-func wants(s channelSubscription, event string) bool {
-	if len(s.Events) == 0 {
-		c, _ := model.ChannelByName(s.Channel)
-		return c.Has(event)
-	}
-	return slices.ContainsFunc(s.Events, func(e client.EventName) bool { return e.Event == event })
-}
-
-// subscriptionPage is a part of the list over several channels, one after
-// another, and how many there are. Of each channel only what is shown is read,
-// and its first page, for how many it has.
-func (r *reading) subscriptionPage(channels []string, f client.Filter, from, size int) (found []channelSubscription, total int, err error) {
-	for _, ch := range channels {
-		first, err := r.v.api.Subscriptions(r.v.ctx(), ch, f, r.part(0, size))
-		if err != nil {
-			return nil, 0, err
-		}
-		n := first.Paging.TotalResults
-		lo, hi := max(0, from-total), min(n, from+size-total)
-		total += n
-		for page := lo / size; page*size < hi; page++ {
-			p := first
-			if page > 0 {
-				if p, err = r.v.api.Subscriptions(r.v.ctx(), ch, f, r.part(page, size)); err != nil {
-					return nil, 0, err
-				}
-			}
-			for i, s := range p.Results {
-				if k := page*size + i; k >= lo && k < hi {
-					found = append(found, channelSubscription{ch, s})
-				}
-			}
-		}
-	}
-	return found, total, nil
 }
 
 func subscriptionRowOf(s channelSubscription) subscriptionRow {
@@ -236,7 +178,7 @@ func showSubscription(v *visit) (*answer, error) {
 	for _, c := range s.Criteria {
 		view.Criteria = append(view.Criteria, criterionText(c))
 	}
-	view.Picture = draw([]client.Profile{p}, []channelSubscription{s}, nil, focus{kindSubscription, s.Channel + "/" + s.SubscriptionID})
+	view.Picture = pictureOf(p, beginning[channelSubscription]{[]channelSubscription{s}, 1}, focus{kindSubscription, s.Channel + "/" + s.SubscriptionID})
 	title := s.SubscriptionID
 	if s.Name != "" {
 		title = s.Name
@@ -296,17 +238,20 @@ func askDeleteSubscription(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, _, err := r.usersOf(p.ProfileID)
+	users, err := r.usersOf(p.ProfileID, leavesMost)
 	if err != nil {
 		return nil, err
 	}
+	if !slices.ContainsFunc(users.Rows, func(u channelSubscription) bool { return u.Href() == s.Href() }) { // the one in question is drawn
+		users.Rows = append([]channelSubscription{s}, users.first(leavesMost-1)...)
+	}
 	k := subscriptionQuestion(s.Channel, s.SubscriptionID)
 	stays := "The profile " + p.ProfileID + " stays, and nothing else uses it: delete it afterwards, if it is not needed."
-	if n := len(users) - 1; n > 0 {
+	if n := users.Total - 1; n > 0 {
 		stays = "The profile " + p.ProfileID + " stays: " + plural(n, "other subscription goes", "other subscriptions go") + " through it."
 	}
 	k.Effects = []string{"Events of " + s.Channel + " do not go through it any more. What it still owes is dropped and never sent.", stays}
-	return v.ask(k, draw([]client.Profile{p}, users, nil, focus{kindSubscription, s.Channel + "/" + s.SubscriptionID})), nil
+	return v.ask(k, pictureOf(p, users, focus{kindSubscription, s.Channel + "/" + s.SubscriptionID})), nil
 }
 
 func deleteSubscription(v *visit) (*answer, error) {

@@ -80,7 +80,7 @@ func (v *visit) subscriptionPage(f *form, edit bool) (*subscriptionForm, error) 
 	}
 	view.Tuples = tuplesOf(f)
 	r := v.reading()
-	ps, err := v.api.Profiles(v.ctx(), r.part(0, model.MaxPageSize))
+	ps, err := v.api.Profiles(v.ctx(), client.ProfileFilter{}, r.part(0, model.MaxPageSize))
 	if err != nil {
 		return nil, err
 	}

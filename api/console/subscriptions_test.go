@@ -188,7 +188,7 @@ func TestSubscriptions_edit(t *testing.T) {
 	}
 }
 
-// The list filters by the API where it can, and here where it cannot.
+// The list filters by the API.
 func TestSubscriptions_filters(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ query, want, not string }{
@@ -199,6 +199,7 @@ func TestSubscriptions_filters(t *testing.T) {
 		{"?event=INBOUND_MESSAGE&channel=SMS", "all-sms", "newsletter"},
 		{"?profileId=calls", "calls", "orders-sms"},
 		{"?channel=NO_SUCH", "newsletter", ""},
+		{"?channel=EMAIL&event=SEEN", "newsletter", "orders-whatsapp"}, // the event of another channel is not chosen
 	} {
 		api, _ := setupAPI()
 		body := get(t, newConsole(t, api), "/subscriptions"+tt.query).Body.String()
@@ -208,15 +209,18 @@ func TestSubscriptions_filters(t *testing.T) {
 		}
 	}
 	api, _ := setupAPI()
-	get(t, newConsole(t, api), "/subscriptions?channel=SMS&applicationId=shop&entityId=eu&resource=S")
+	get(t, newConsole(t, api), "/subscriptions?channel=SMS&applicationId=shop&entityId=eu&resource=S&profileId=p&event=CLICK&q=+x+")
 	q, err := url.ParseQuery(api.seen("GET /subscriptions/1/subscription/SMS")[0].Query)
-	if err != nil || q.Get("applicationId") != "shop" || q.Get("entityId") != "eu" || q.Get("resource") != "S" {
-		t.Errorf("the API was asked for %v (%v)", q, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := url.Values{"applicationId": {"shop"}, "entityId": {"eu"}, "resource": {"S"}, "profileId": {"p"}, "event": {"CLICK"}, "search": {"x"}, "size": {"50"}}
+	if d := cmp.Diff(want, q); d != "" {
+		t.Errorf("the API was asked for (-want +got):\n%s", d)
 	}
 }
 
-// Pages of the list go over the borders of channels; each subscription is on
-// one page.
+// Each subscription is on one page of the list over all channels.
 func TestSubscriptions_pages(t *testing.T) {
 	t.Parallel()
 	api := newFakeAPI()

@@ -12,8 +12,8 @@ import (
 
 const (
 	tailPath = "/events/1/tail"
-	// tailPatience is how long a browser may take for a part of the stream.
-	tailPatience = 10 * time.Second
+	// streamPatience is how long a browser may take for a part of a stream.
+	streamPatience = 10 * time.Second
 )
 
 func tailScreens() []screen {
@@ -27,7 +27,7 @@ func tailScreens() []screen {
 }
 
 // tailNames are the filters of the tail: the parameters of the API.
-var tailNames = []string{"kind", "channel", "event", "status", "profileId", "subscriptionId", "resource", "applicationId", "entityId"}
+var tailNames = []string{"kind", "channel", "event", "status", "profileId", "subscriptionId", "resource", "applicationId", "entityId", "user", "orderingKey"}
 
 var tailKinds = []option{{"", "Events and attempts"}, {"accepted", "Events that are taken"}, {"attempt", "Attempts to deliver"}}
 
@@ -60,7 +60,7 @@ func tailQuery(f *form) url.Values {
 }
 
 // tailFlags are the flags of belfry tail, in the order of tailNames.
-var tailFlags = []string{"--kind", "--channel", "--event", "--status", "--profile", "--subscription", "--resource", "--application-id", "--entity-id"}
+var tailFlags = []string{"--kind", "--channel", "--event", "--status", "--profile", "--subscription", "--resource", "--application-id", "--entity-id", "--user", "--ordering-key"}
 
 // tailCommand is the line that shows the same in a terminal.
 func tailCommand(f *form) string {
@@ -107,7 +107,7 @@ func (v *visit) pass(from io.Reader) {
 		n, err := from.Read(buf)
 		if n > 0 {
 			// A writer without a connection has no deadlines and needs none.
-			_ = rc.SetWriteDeadline(time.Now().Add(tailPatience))
+			_ = rc.SetWriteDeadline(time.Now().Add(streamPatience))
 			if _, werr := v.w.Write(buf[:n]); werr != nil || rc.Flush() != nil {
 				return
 			}

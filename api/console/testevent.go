@@ -108,7 +108,7 @@ func (v *visit) testEvent(f *form) (*testEventView, error) {
 	f.set("event", view.Event)
 	if v.can(model.ScopeSubscriptionsRead) {
 		// Where the list is longer or cannot be read, an id can be typed.
-		if p, err := v.api.Profiles(v.ctx(), client.Read{Size: model.MaxPageSize}); err == nil && p.Paging.TotalPages < 2 {
+		if p, err := v.api.Profiles(v.ctx(), client.ProfileFilter{}, client.Read{Size: model.MaxPageSize}); err == nil && p.Paging.TotalPages < 2 {
 			for _, it := range p.Results {
 				view.Profiles = append(view.Profiles, option{it.ProfileID, it.ProfileID})
 			}

@@ -141,6 +141,7 @@ func (v *visit) run(handle func(*visit) (*answer, error)) (*answer, error) {
 		if err := v.mayVisit(); err != nil {
 			return nil, err
 		}
+		v.renew()
 	}
 	if v.r.Method == http.MethodPost {
 		if err := v.checkPost(); err != nil {

@@ -51,11 +51,14 @@ class Chart extends HTMLElement {
     const ink = color("ink-2");
     const grid = { stroke: color("line"), width: 1 };
     const unit = this.dataset.unit || "";
+    const strokes = heads.map((h) => color(h.dataset.tone || "accent"));
     const axis = { stroke: ink, grid, ticks: grid, font: "11px system-ui, sans-serif" };
     const options = {
       width: Math.max(this.clientWidth, 120), height: 160, ms: 1e-3,
       cursor: { y: false, drag: { x: false, y: false } },
-      legend: { show: true, live: true },
+      // The colours of the lines; without a pointer, what the last full minute had.
+      legend: { live: true, markers: { width: 0, fill: (_, i) => strokes[i - 1] } },
+      hooks: { setLegend: [(u) => u.legend.idx == null && u.setLegend({ idx: Math.max(data[0].length - 2, 0) }, false)] },
       scales: { y: { range: (_, min, max) => [0, max > 0 ? max * 1.1 : 1] } },
       axes: [
         { ...axis, values: (_, at) => at.map((s) => clockText(s)) },
@@ -63,8 +66,8 @@ class Chart extends HTMLElement {
       ],
       series: [
         { label: "Time", value: (_, s) => (s == null ? "–" : clockText(s)) },
-        ...heads.map((h) => {
-          const stroke = color(h.dataset.tone || "accent");
+        ...heads.map((h, i) => {
+          const stroke = strokes[i];
           return {
             label: h.textContent, stroke, width: 1.5, points: { show: false }, spanGaps: false,
             fill: h.dataset.fill === undefined ? undefined : stroke.replace(/^rgb\((.*)\)$/, "rgba($1, 0.12)"),

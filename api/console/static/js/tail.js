@@ -47,7 +47,7 @@ class Tail extends HTMLElement {
     this.rows = make("tbody");
     this.hint = make("p", { class: "calm ev-pad" }, icon("tail"), make("span", {}, "Waiting for the next event. A test event shows up here at once."));
     this.table = make("div", { class: "scroll ev-tail-rows", tabindex: "0", role: "region", "aria-label": "Events and attempts, newest first", hidden: true },
-      make("table", { class: "ev-list" }, make("thead", {}, make("tr", {}, ...["Time", "What", "Event", "Id", "Destination"].map((h) => make("th", { scope: "col" }, h)))), this.rows));
+      make("table", { class: "stack ev-list" }, make("thead", {}, make("tr", {}, ...["Time", "What", "Event", "Id", "Destination"].map((h) => make("th", { scope: "col" }, h)))), this.rows));
     this.append(make("div", { class: "ev-tail-bar" }, this.pause, clear, find, this.state, this.note), this.missing, this.hint, this.table);
     this.#label();
     this.#stop = new AbortController();
@@ -144,16 +144,17 @@ class Tail extends HTMLElement {
 
   #row(e) {
     const a = e.attempt;
+    const kept = a || e.deliveries > 0; // what is owed to nobody is not kept
     const what = a
       ? [make("span", { class: `tag ${tones[e.status] || ""}` }, (e.status || "").toLowerCase()), " ", make("span", { class: "note" }, `attempt ${a.attempt}`, a.statusCode ? ` · ${a.statusCode}` : "", ` · ${a.durationMs} ms`)]
-      : [make("span", { class: "tag" }, "accepted"), " ", make("span", { class: "note" }, e.deliveries === 1 ? "1 delivery" : `${e.deliveries ?? 0} deliveries`)];
+      : [make("span", { class: "tag" }, "accepted"), " ", make("span", { class: "note" }, kept ? (e.deliveries === 1 ? "1 delivery" : `${e.deliveries} deliveries`) : "goes nowhere: no subscription fits")];
     if (a?.error) what.push(make("br"), make("span", { class: "note" }, make("bdi", {}, a.error)));
     return make("tr", {},
-      make("td", {}, make("blf-time", {}, make("time", { datetime: e.at }))),
-      make("td", { class: "ev-for" }, ...what),
-      make("td", {}, make("bdi", {}, e.event), make("br"), make("span", { class: "note" }, make("bdi", {}, e.channel))),
-      make("th", { scope: "row", class: "mono ev-for" }, make("a", { href: this.getAttribute("event") + encodeURIComponent(e.eventId) }, make("bdi", {}, e.eventId))),
-      make("td", { class: "ev-for" }, e.profileId ? make("bdi", {}, e.profileId) : make("span", { class: "none" }, a ? "URL of the submit" : "–")));
+      make("td", { "data-label": "Time" }, make("blf-time", {}, make("time", { datetime: e.at }))),
+      make("td", { class: "ev-for", "data-label": "What" }, ...what),
+      make("td", { "data-label": "Event" }, make("bdi", {}, e.event), make("br"), make("span", { class: "note" }, make("bdi", {}, e.channel))),
+      make("th", { scope: "row", class: "mono ev-for" }, kept ? make("a", { href: this.getAttribute("event") + encodeURIComponent(e.eventId) }, make("bdi", {}, e.eventId)) : make("bdi", {}, e.eventId)),
+      make("td", { class: "ev-for", "data-label": "Destination" }, e.profileId ? make("bdi", {}, e.profileId) : make("span", { class: "none" }, a ? "URL of the submit" : "–")));
   }
 
   #label() {
