@@ -20,34 +20,22 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	nodes "example.com/belfry/chaos/process"
 )
 
 // adminKey is the first key of the clusters under test.
 const adminKey = "chaos-admin-key-0123456789abcdef"
 
-// binaryDir holds the binary under test for the life of the test process.
-var binaryDir string
+// belfry is built when the first test needs it.
+var belfry nodes.Builder
 
 func TestMain(m *testing.M) {
 	m.Run() // its code becomes the exit code
-	if binaryDir != "" {
-		_ = os.RemoveAll(binaryDir)
+	if err := belfry.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 }
-
-// binary builds belfry once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "belfry-chaos-")
-	if err != nil {
-		return "", err
-	}
-	binaryDir = dir
-	path := filepath.Join(dir, "belfry")
-	if out, err := exec.Command("go", "build", "-o", path, "example.com/belfry/cmd/belfry").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build belfry: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // process is one belfry node as a real process.
 type process struct {
@@ -98,7 +86,7 @@ func freePort(tb testing.TB) string {
 // start runs the process; it may have run before on the same data directory.
 func (p *process) start() {
 	p.tb.Helper()
-	path, err := binary()
+	path, err := belfry.Path(context.Background())
 	if err != nil {
 		p.tb.Fatal(err)
 	}

@@ -47,39 +47,48 @@ func convergence(h *History, o Options, v *Verdict) {
 	h.oneLeader(v)
 }
 
+// stuckAfter is how long a backlog may stay as it is: far longer than the waits
+// of the policies that the workloads use, for they leave nothing behind that
+// waits for anything else.
+const stuckAfter = 30 * time.Second
+
 // backlog looks at what was owed while the run waited for its end: it must
-// fall, down to what is held for destinations that do not take it.
+// fall, and what is left of it must not stay.
 func (h *History) backlog(v *Verdict) {
-	var looks []int64
-	var last int64
+	type look struct{ owed, at int64 }
+	var looks []look
 	for i := range h.finals {
 		op := &h.finals[i]
 		var b history.Backlog
 		if op.Kind == history.Drain && op.Outcome == history.OK && decode(op.Out, &b) == nil {
-			looks, last = append(looks, b.Pending-b.Held), op.Return
+			looks = append(looks, look{b.Pending - b.Held, op.Return})
 		}
 	}
 	if len(looks) == 0 {
 		return
 	}
 	first, end := looks[0], looks[len(looks)-1]
-	v.figure("backlog_first", float64(first))
-	v.figure("backlog_last", float64(end))
-	if end == 0 {
-		v.Checked++
-		return
-	}
-	if slices.ContainsFunc(h.dests, func(d dest) bool { return h.holds(&d) }) {
-		v.Unknown++
-		v.note("%d deliveries are still owed; some destinations take none", end)
-		return
-	}
+	v.figure("backlog_first", float64(first.owed))
+	v.figure("backlog_last", float64(end.owed))
 	v.Checked++
-	if len(looks) > 1 && end >= first {
-		v.violate(Violation{What: fmt.Sprintf("the backlog does not fall: %d deliveries were owed at first and %d after %d looks", first, end, len(looks)), At: last})
+	if end.owed == 0 {
 		return
 	}
-	v.note("%d deliveries are still owed, of %d at first", end, first)
+	since := end.at
+	for _, l := range slices.Backward(looks) {
+		if l.owed != end.owed {
+			break
+		}
+		since = l.at
+	}
+	switch stays := time.Duration(end.at - since); {
+	case stays >= stuckAfter:
+		v.violate(Violation{What: fmt.Sprintf("the backlog stays: %d deliveries are owed, and nothing of it was delivered for %v", end.owed, stays.Round(time.Millisecond)), At: end.at})
+	case len(looks) > 1 && end.owed >= first.owed:
+		v.violate(Violation{What: fmt.Sprintf("the backlog does not fall: %d deliveries were owed at first and %d after %d looks", first.owed, end.owed, len(looks)), At: end.at})
+	default:
+		v.note("%d deliveries are still owed, of %d at first", end.owed, first.owed)
+	}
 }
 
 // elections compares the terms at the end with those at the beginning: without

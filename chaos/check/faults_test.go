@@ -100,6 +100,8 @@ func TestI12_convergence(t *testing.T) {
 		"at two indices":                            {ops: fault(10, nil, map[string]uint64{"n1": 5, "n2": 6}), want: []string{"different indices"}},
 		"a backlog that stays":                      {ops: ops(drain(5000, 9), drain(6000, 9)), want: []string{"the backlog does not fall: 9"}},
 		"a backlog that falls":                      {ops: ops(drain(5000, 9), drain(6000, 5))},
+		"a backlog that is stuck":                   {ops: ops(drain(5000, 9), drain(6000, 2), drain(21_000, 2), drain(36_000, 2)), want: []string{"the backlog stays: 2 deliveries are owed, and nothing of it was delivered for 30s"}},
+		"a backlog that goes on":                    {ops: ops(drain(5000, 9), drain(6000, 2), drain(35_999, 2))},
 		"an election without a fault":               {ops: with(begun, ops(terms("end", 7000, "n1", 3), terms("end", 7000, "n2", 3))), want: []string{"1 elections without a fault"}},
 		"two leaders":                               {ops: ops(nodes("n1", n1, leader2)), want: []string{"n1 names 2 leaders"}},
 		"different leaders":                         {ops: ops(nodes("n1", n1, n2), nodes("n2", history.Member{ID: "n1", Role: "FOLLOWER", Live: true}, leader2)), want: []string{"name different leaders"}},

@@ -177,7 +177,7 @@ func (h *History) deletedInUse(v *Verdict, ops, of []*configOp, ref objectID) {
 
 // replicas compares what the nodes say at the end.
 func replicas(h *History, _ Options, v *Verdict) {
-	digests := h.digests(v)
+	digests, compared := h.digests(v)
 	lists := h.finalLists()
 	var first listKey
 	for _, k := range slices.SortedFunc(maps.Keys(lists), compareLists) {
@@ -193,8 +193,11 @@ func replicas(h *History, _ Options, v *Verdict) {
 		}
 	}
 	h.owners(v)
-	if digests == 0 {
+	switch {
+	case digests == 0:
 		v.note("no digests were recorded: the lists of the config API and the owners of the partitions were compared")
+	case compared == 0:
+		v.note("%d digests were recorded, none of them at the index of another", digests)
 	}
 }
 
@@ -217,7 +220,9 @@ func difference(a, b map[string]history.State) string {
 	return ""
 }
 
-func (h *History) digests(v *Verdict) (n int) {
+// digests compares what is of one group and index. It returns how many digests
+// there are, and how many of them had another to compare with.
+func (h *History) digests(v *Verdict) (n, compared int) {
 	type at struct {
 		group string
 		index uint64
@@ -238,11 +243,12 @@ func (h *History) digests(v *Verdict) (n int) {
 		var o history.Digest
 		_ = decode(other.Out, &o)
 		v.Checked++
+		compared++
 		if o.SHA256 != d.SHA256 {
 			v.violate(Violation{What: fmt.Sprintf("at index %d of %s the digest of %s is %s, that of %s %s", d.Index, d.Group, other.Node, o.SHA256, op.Node, d.SHA256), At: op.Return, Node: op.Node})
 		}
 	}
-	return n
+	return n, compared
 }
 
 // owners compares the owners of partitions as the nodes know them.

@@ -222,3 +222,19 @@ func BenchmarkJudge(b *testing.B) {
 		})
 	}
 }
+
+// What a check of time found does not count where the machine may be too slow;
+// what is lost does.
+func TestUntimed(t *testing.T) {
+	t.Parallel()
+	vs := []Verdict{
+		{Name: "lost", Total: 1, Violations: []Violation{{What: "an event is gone"}}},
+		{Name: "convergence", Total: 2, Violations: []Violation{{What: "too slow"}, {What: "again"}}, Unknown: 1},
+		{Name: "progress", Checked: 3},
+	}
+	Untimed(vs)
+	if vs[0].Passed() || !vs[1].Passed() || vs[1].Unknown != 3 || len(vs[1].Notes) != 1 || !strings.Contains(vs[1].Notes[0], "2 findings are not judged, as the machine may have been too slow; the first: too slow") ||
+		!vs[2].Passed() || len(vs[2].Notes) != 0 {
+		t.Errorf("got %+v", vs)
+	}
+}

@@ -15,7 +15,7 @@ import (
 // node goes on or stops and says what to do, and the cluster is whole again
 // when its disk was replaced.
 func TestChaosDamage_everyClass(t *testing.T) {
-	path, err := build()
+	path, err := belfry.Path(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

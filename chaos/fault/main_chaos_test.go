@@ -3,30 +3,19 @@
 package fault
 
 import (
-	"context"
+	"fmt"
 	"os"
-	"sync"
 	"testing"
 
 	"example.com/belfry/chaos/process"
 )
 
-// binaryDir holds the binary under test for the life of the test process.
-var binaryDir string
+// belfry is built when the first test needs it.
+var belfry process.Builder
 
 func TestMain(m *testing.M) {
 	m.Run() // its code becomes the exit code
-	if binaryDir != "" {
-		_ = os.RemoveAll(binaryDir)
+	if err := belfry.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 }
-
-// build builds belfry once.
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "belfry-chaos-")
-	if err != nil {
-		return "", err
-	}
-	binaryDir = dir
-	return process.Build(context.Background(), dir, "")
-})

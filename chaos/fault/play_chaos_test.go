@@ -21,7 +21,7 @@ import (
 // the cluster is whole after each.
 func everyOnce(t *testing.T, nodes int, ok func(Nemesis) bool) {
 	t.Helper()
-	path, err := build()
+	path, err := belfry.Path(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestChaosPlay_five(t *testing.T) {
 
 // A drawn schedule with pairs of faults on five nodes and random knobs.
 func TestChaosPlay_schedule(t *testing.T) {
-	path, err := build()
+	path, err := belfry.Path(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

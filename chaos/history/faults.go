@@ -52,8 +52,8 @@ type (
 	}
 )
 
-// FinalDigest is the digest of one node's state, read from its stopped data
-// directory. Out Digest.
+// FinalDigest is the digest of one node's state, as that node says. Out
+// Digest; Key: the group.
 const FinalDigest = "final.digest"
 
 // Digest is the Out of FinalDigest: equal at an equal index.

@@ -15,6 +15,13 @@ func sim(sign string) Killer {
 	}
 }
 
+// whole is another simulation of a whole cluster.
+func whole(test, sign string) Killer {
+	k := sim(sign)
+	k.Test = &Test{Package: "./cmd/internal/node", Name: test}
+	return k
+}
+
 // delivery are the bugs in taking events in and delivering them.
 func delivery() []Mutant {
 	return []Mutant{
@@ -132,6 +139,16 @@ func (st *state) dropRetries(partition int) {
 			Killers: []Killer{sim(`starts \S+ of \S+ without a lease`), chaos("isolate-one,isolate-leader", "w5", "revoked|retries")},
 		},
 		{
+			Name: "lease-always-valid",
+			Bug:  "a node takes its lease for valid whatever it has heard of a leader",
+			Edits: []Edit{{
+				File: "cluster/report.go",
+				Old:  "	return time.Now().Before(n.leaseEnd), n.leaseEnd",
+				New:  "	return true, time.Now().Add(n.o.LeaseTTL)",
+			}},
+			Killers: []Killer{whole("TestSim_cutOff", `INV lease-4|I7: n\d starts`), chaos("isolate-one,isolate-leader", "w5", "revoked|retries")},
+		},
+		{
 			Name: "redirect-followed",
 			Bug:  "the sender follows a redirect",
 			Edits: []Edit{{
@@ -169,7 +186,7 @@ func (st *state) dropRetries(partition int) {
 				Old:  "	r.gen++\n	clear(r.cache)\n",
 				New:  "	r.gen++\n",
 			}},
-			Killers: []Killer{{Layer: Unit, Test: &Test{Package: "./cmd/internal/node", Name: "Resolver"}, Sign: `resolver_test`, Budget: 3 * time.Minute}, chaos("", "w5", "revoked")},
+			Killers: []Killer{{Layer: Unit, Test: &Test{Package: "./cmd/internal/node", Name: "Resolver"}, Sign: `resolver_test`, Budget: 3 * time.Minute}, whole("TestSim_faultFree", `I7: n\d starts`), chaos("", "w5", "revoked")},
 		},
 	}
 }

@@ -58,6 +58,7 @@ func TestAll_seeded(t *testing.T) {
 	for _, name := range []string{
 		"fsync-skipped", "ack-before-commit", "stale-leader-reads", "no-barrier", "lease-ignored", "delete-in-two-steps", "map-iteration",
 		"retries-dropped", "ids-not-in-snapshot", "follower-applies", "snapshot-without-a-table", "redirect-followed", "attempts-not-replicated", "lease-by-wall-clock",
+		"lease-always-valid",
 	} {
 		if _, ok := Find(name); !ok {
 			t.Errorf("there is no mutant %s", name)

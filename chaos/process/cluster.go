@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -85,11 +86,14 @@ func (c *Cluster) newNode() (*Node, error) {
 			return nil, fmt.Errorf("make %s: %w", n.id, err)
 		}
 	}
-	if n.api, err = freePort(c.made * 2); err == nil {
-		n.peer, err = freePort(c.made*2 + 1)
+	if n.api, err = freePort(); err == nil {
+		n.peer, err = freePort()
 	}
 	if err == nil {
 		err = c.net.attach(n)
+	}
+	if err == nil {
+		err = c.net.down(n) // until it is started
 	}
 	if err != nil {
 		if n.disk != nil {
@@ -106,18 +110,28 @@ func (c *Cluster) newNode() (*Node, error) {
 var loopback = net.IPv4(127, 0, 0, 1)
 
 // freePort finds a port below those that systems hand out, so that nothing
-// takes it while its process is down. Different slots begin their search apart.
-func freePort(slot int) (string, error) {
+// takes it while its process is down.
+func freePort() (string, error) {
+	l, err := listenLow()
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// listenLow listens on such a port, anywhere among them: whoever else looks for
+// one shall not find the same while it is let go.
+func listenLow() (*net.TCPListener, error) {
+	const first, count = 10_000, 20_000
 	var last error
-	begin := 10_000 + (os.Getpid()*37+slot*1999)%20_000
-	for i := range 200 {
-		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback, Port: 10_000 + (begin-10_000+i)%20_000})
+	for range 200 {
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback, Port: first + rand.IntN(count)}) //nolint:gosec // a port
 		if err == nil {
-			return l.Addr().String(), l.Close()
+			return l, nil
 		}
 		last = err
 	}
-	return "", fmt.Errorf("no free port: %w", last)
+	return nil, fmt.Errorf("no free port: %w", last)
 }
 
 // Nodes lists the nodes in the order they were made, dead ones included.
@@ -196,6 +210,5 @@ func (c *Cluster) Close() error {
 			errs = append(errs, n.disk.Close())
 		}
 	}
-	c.net.close()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.net.close())...)
 }

@@ -16,7 +16,7 @@ func open(t *testing.T, nodes int, lossy bool) (*Cluster, context.Context) {
 	if err := LossyDisks(); lossy && err != nil {
 		t.Skip(err)
 	}
-	path, err := build()
+	path, err := belfry.Path(t.Context())
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type conn struct {
 	near        net.Conn
 	there, back *link
 	jitter      func(time.Duration) time.Duration
+	refused     func()          // told when nothing listens where it leads
 	ctx         context.Context //nolint:containedctx // the life of the connection
 	cancel      context.CancelFunc
 
@@ -98,6 +100,9 @@ func (c *conn) open(addr string) (net.Conn, bool) {
 	d := net.Dialer{Timeout: dialTimeout}
 	far, err := d.DialContext(c.ctx, "tcp", addr)
 	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			c.refused()
+		}
 		c.passes(c.back, false) // that it failed is no news behind a cut
 		return nil, false
 	}

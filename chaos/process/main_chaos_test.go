@@ -3,28 +3,17 @@
 package process
 
 import (
-	"context"
+	"fmt"
 	"os"
-	"sync"
 	"testing"
 )
 
-// binaryDir holds the binary under test for the life of the test process.
-var binaryDir string
+// belfry is built when the first test needs it.
+var belfry Builder
 
 func TestMain(m *testing.M) {
 	m.Run() // its code becomes the exit code
-	if binaryDir != "" {
-		_ = os.RemoveAll(binaryDir)
+	if err := belfry.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 }
-
-// build builds belfry once.
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "belfry-chaos-")
-	if err != nil {
-		return "", err
-	}
-	binaryDir = dir
-	return Build(context.Background(), dir, "")
-})

@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -44,21 +43,22 @@ type Net struct {
 	// dialer says whose end of an accepted connection is the far one.
 	dialer func(c net.Conn) (string, error)
 
-	mu        sync.Mutex
-	rng       *rand.Rand
-	links     map[Path]*link
-	listeners map[string][]net.Listener // by node
-	conns     map[*conn]struct{}
-	nodes     []*Node
-	closed    bool
-	wg        sync.WaitGroup
+	mu     sync.Mutex
+	rng    *rand.Rand
+	links  map[Path]*link
+	doors  map[string][]*door // by node
+	conns  map[*conn]struct{}
+	nodes  []*Node
+	err    error
+	closed bool
+	wg     sync.WaitGroup
 }
 
 func newNet(seed uint64) *Net {
 	t := &Net{
 		watch: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 10 * time.Second},
 		rng:   rand.New(rand.NewPCG(seed, 0x6e6574)), //nolint:gosec // jitter
-		links: map[Path]*link{}, listeners: map[string][]net.Listener{}, conns: map[*conn]struct{}{},
+		links: map[Path]*link{}, doors: map[string][]*door{}, conns: map[*conn]struct{}{},
 	}
 	t.dialer = t.owner
 	return t
@@ -98,7 +98,13 @@ func (t *Net) link(p Path) *link {
 }
 
 // Set gives a path another shape, for connections there are and new ones.
-func (t *Net) Set(p Path, s Shape) { t.link(p).set(s) }
+func (t *Net) Set(p Path, s Shape) {
+	t.link(p).set(s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.review(p.From)
+	t.review(p.To)
+}
 
 // Shape is that of a path.
 func (t *Net) Shape(p Path) Shape {
@@ -134,6 +140,11 @@ func (t *Net) Heal() {
 	for _, l := range all {
 		l.set(Shape{})
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for node := range t.doors {
+		t.review(node)
+	}
 }
 
 // Reset breaks all connections there are between a and b, in whatever
@@ -153,42 +164,9 @@ func (t *Net) Reset(a, b string) int {
 	return len(found)
 }
 
-// attach listens for a node.
-func (t *Net) attach(n *Node) error {
-	api, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback})
-	if err != nil {
-		return fmt.Errorf("listen for %s: %w", n.id, err)
-	}
-	peer, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback})
-	if err != nil {
-		return errors.Join(fmt.Errorf("listen for %s: %w", n.id, err), api.Close())
-	}
-	n.apiProxy, n.peerProxy = api.Addr().String(), peer.Addr().String()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.nodes = append(t.nodes, n)
-	t.serve(api, n.id, n.api, func(net.Conn) (string, error) { return Clients, nil })
-	t.serve(peer, n.id, n.peer, func(c net.Conn) (string, error) { return t.dialer(c) })
-	return nil
-}
-
-// serve accepts for node until the listener is closed. t.mu is held.
-func (t *Net) serve(l net.Listener, node, addr string, who func(net.Conn) (string, error)) {
-	t.listeners[node] = append(t.listeners[node], l)
-	t.wg.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return // closed; a listener on loopback has no other reason
-			}
-			t.wg.Go(func() { t.carry(near, node, addr, who) })
-		}
-	})
-}
-
-// carry is one connection from begin to end.
-func (t *Net) carry(near net.Conn, node, addr string, who func(net.Conn) (string, error)) {
-	from, err := who(near)
+// carry is one connection through a door, from begin to end.
+func (t *Net) carry(near net.Conn, d *door) {
+	from, err := d.who(near)
 	if err != nil {
 		abort(near) // its owner is dead already
 		return
@@ -196,8 +174,9 @@ func (t *Net) carry(near net.Conn, node, addr string, who func(net.Conn) (string
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c := &conn{
-		from: from, to: node, near: near, ctx: ctx, cancel: cancel,
-		there: t.link(Path{from, node}), back: t.link(Path{node, from}), jitter: t.jitter,
+		from: from, to: d.node, near: near, ctx: ctx, cancel: cancel,
+		there: t.link(Path{from, d.node}), back: t.link(Path{d.node, from}), jitter: t.jitter,
+		refused: func() { t.refused(d) },
 	}
 	t.mu.Lock()
 	if t.closed {
@@ -207,7 +186,7 @@ func (t *Net) carry(near net.Conn, node, addr string, who func(net.Conn) (string
 	}
 	t.conns[c] = struct{}{}
 	t.mu.Unlock()
-	c.run(addr)
+	c.run(d.backend)
 	t.mu.Lock()
 	delete(t.conns, c)
 	t.mu.Unlock()
@@ -248,8 +227,10 @@ func (t *Net) owner(c net.Conn) (string, error) {
 // detach ends the listeners and connections of one node.
 func (t *Net) detach(n *Node) {
 	t.mu.Lock()
-	ls := t.listeners[n.id]
-	delete(t.listeners, n.id)
+	for _, d := range t.doors[n.id] {
+		d.shut()
+	}
+	delete(t.doors, n.id)
 	t.nodes = slices.DeleteFunc(slices.Clone(t.nodes), func(x *Node) bool { return x == n })
 	var cs []*conn
 	for c := range t.conns {
@@ -258,33 +239,32 @@ func (t *Net) detach(n *Node) {
 		}
 	}
 	t.mu.Unlock()
-	for _, l := range ls {
-		_ = l.Close()
-	}
 	for _, c := range cs {
 		c.reset()
 	}
 }
 
-// close ends everything and waits for it.
-func (t *Net) close() {
+// close ends everything and waits for it. It returns what went wrong with the
+// network itself while it was there: a run over it is void.
+func (t *Net) close() error {
 	t.mu.Lock()
 	t.closed = true
-	var ls []net.Listener
-	for _, l := range t.listeners {
-		ls = append(ls, l...)
+	for _, ds := range t.doors {
+		for _, d := range ds {
+			d.shut()
+		}
 	}
 	var cs []*conn
 	for c := range t.conns {
 		cs = append(cs, c)
 	}
 	t.mu.Unlock()
-	for _, l := range ls {
-		_ = l.Close()
-	}
 	for _, c := range cs {
 		c.reset()
 	}
 	t.wg.Wait()
 	t.watch.CloseIdleConnections()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
 }

@@ -42,7 +42,9 @@ func newWireOf(t *testing.T, dialer func(*Net) func(net.Conn) (string, error)) *
 	must(t, w.net.attach(w.node))
 	t.Cleanup(func() {
 		_ = backend.Close()
-		w.net.close()
+		if err := w.net.close(); err != nil {
+			t.Error(err)
+		}
 	})
 	return w
 }
@@ -265,6 +267,84 @@ func TestNet_deadNode(t *testing.T) {
 	w := newWire(t)
 	must(t, w.backend.Close())
 	w.wantRefused()
+}
+
+// While the process behind it is away a port refuses, so that who dials knows
+// that nothing came of it; it opens when something listens again.
+func TestNet_refusesWhileDown(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	refused := func() {
+		t.Helper()
+		for _, addr := range []string{w.node.apiProxy, w.node.peerProxy} {
+			if _, err := net.Dial("tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("dial to a dead node: %v", err)
+			}
+		}
+	}
+	backend := w.backend.Addr().String()
+	must(t, w.backend.Close())
+	must(t, w.net.down(w.node))
+	refused()
+	ended := make(chan struct{})
+	w.net.up(w.node, ended)
+	refused() // it is there, and does not listen yet
+	var err error
+	w.backend, err = net.Listen("tcp", backend)
+	must(t, err)
+	w.awaitOpen()
+	// One that closes its port before it ends.
+	must(t, w.backend.Close())
+	w.wantRefused() // this one finds out
+	until(t, func() bool {
+		_, err := net.Dial("tcp", w.node.peerProxy)
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	close(ended)
+	must(t, w.net.down(w.node))
+	refused()
+}
+
+// awaitOpen waits until a connection gets through.
+func (w *wire) awaitOpen() {
+	w.t.Helper()
+	go func() { // also those that only look whether somebody listens
+		for l := w.backend; ; {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	until(w.t, func() bool {
+		c, err := net.Dial("tcp", w.node.peerProxy)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+// Behind a cut nobody hears that a node is dead: the connection is neither made
+// nor refused.
+func TestNet_deadBehindCut(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	must(t, w.backend.Close())
+	must(t, w.net.down(w.node))
+	w.net.Set(reply, Shape{Cut: true})
+	a := w.dial()
+	send(t, a, "held")
+	wantSilence(t, a)
+	if _, err := net.Dial("tcp", w.node.apiProxy); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("clients are not behind the cut: %v", err)
+	}
+	w.net.Heal()
+	wantReset(t, a)
+	if _, err := net.Dial("tcp", w.node.peerProxy); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("after the cut the dead node says %v", err)
+	}
 }
 
 func TestNet_unknownDialer(t *testing.T) {

@@ -106,6 +106,7 @@ func (n *Node) Start() error {
 		return fmt.Errorf("start %s: %w", n.id, err)
 	}
 	n.run = r
+	n.c.net.up(n, r.done)
 	go n.wait(r)
 	return nil
 }
@@ -136,6 +137,7 @@ func (n *Node) args() []string {
 // wait notes the end of one life.
 func (n *Node) wait(r *run) {
 	err := r.cmd.Wait()
+	_ = n.c.net.down(n) // its error is kept, see Net.close
 	n.now.Lock()
 	asked := r.asked
 	n.now.Unlock()

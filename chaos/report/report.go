@@ -57,9 +57,11 @@ type Run struct {
 	// Took is the time from the start of the first node to the last read, ns.
 	Took time.Duration `json:"took"`
 	// VoidBecause says what went wrong in the suite; empty: nothing.
-	VoidBecause string          `json:"voidBecause,omitempty"`
-	Summary     Summary         `json:"summary"`
-	Verdicts    []check.Verdict `json:"verdicts"`
+	VoidBecause string `json:"voidBecause,omitempty"`
+	// Untimed: what the checks of time found does not count.
+	Untimed  bool            `json:"untimed,omitempty"`
+	Summary  Summary         `json:"summary"`
+	Verdicts []check.Verdict `json:"verdicts"`
 	// Crashes are the last words of processes that ended unasked.
 	Crashes []Crash `json:"crashes,omitempty"`
 	// Files are links, relative to the report: histories and logs of nodes.

@@ -113,7 +113,7 @@ func (f *Final) held(ctx context.Context, workloads []Workload) (n int64) {
 	return n
 }
 
-// Read reads from every node: its members, partitions, metrics and readiness,
+// Read reads from every node: its members, partitions, metrics, readiness and digests,
 // the objects of all accounts both as the node has them and linearizably, and
 // from one node audit logs, dead letters and figures. What cannot be read is in
 // the history as such.
@@ -124,6 +124,8 @@ func (f *Final) Read(ctx context.Context, workloads ...Workload) {
 		f.partitions(ctx)
 		f.metrics(ctx, keyEnd)
 	})
+	f.digests(ctx, "config")
+	f.digests(ctx, "events")
 	f.audit(ctx, f.admin)
 	for _, w := range workloads {
 		for _, a := range w.Accounts() {

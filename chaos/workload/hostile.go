@@ -165,9 +165,6 @@ func (w *hostile) Run(ctx context.Context) error {
 // disabled, the breakers of the others are open.
 var forever = []string{"bad-tls", "error-forever", "gone", "redirect-forever", "throttled-years"}
 
-// held are the destinations whose deliveries nobody can wait for.
-func (w *hostile) held() (Account, []string) { return w.account, []string{"w7-throttled-years"} }
-
 // Finish implements Workload: from now on all answer well, and the
 // subscriptions of those that are past help are deleted.
 func (w *hostile) Finish(ctx context.Context) error {
@@ -178,7 +175,7 @@ func (w *hostile) Finish(ctx context.Context) error {
 		in := history.Config{Account: w.account.ID, Channel: channelSMS, Revokes: &history.Revocation{Dest: dest, All: true}}
 		_ = c.insist(ctx, func() answer { return c.change(ctx, history.SubscriptionDelete, dest, in) }) // the history says what came of it
 	}
-	return nil
+	return w.settled(ctx)
 }
 
 // serveBadTLS listens with a certificate that ran out and that nobody signed.

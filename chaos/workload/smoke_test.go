@@ -146,7 +146,7 @@ var kindsOf = map[string][]string{
 	"w7":    {history.EventPost, history.Arrival, history.SubscriptionDelete},
 	"w8":    {history.EventPost, history.Arrival, history.DeadList, history.DeadReplay, history.ReplayStart, history.ReplayGet},
 	"w9":    {history.KeyCreate, history.KeyUse, history.KeyDelete, history.AccountCreate, history.AccountGet, history.AccountDelete},
-	"final": {history.FinalAudit, history.FinalConfig, history.FinalDead, history.FinalMetrics, history.FinalNodes, history.FinalPartitions, history.FinalReady, history.FinalStats, history.Drain},
+	"final": {history.FinalAudit, history.FinalConfig, history.FinalDead, history.FinalDigest, history.FinalMetrics, history.FinalNodes, history.FinalPartitions, history.FinalReady, history.FinalStats, history.Drain},
 }
 
 func checkSmoke(t *testing.T, dir string) {

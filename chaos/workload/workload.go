@@ -156,8 +156,31 @@ func (e *env) Accounts() []Account {
 	return slices.Clone(e.accounts)
 }
 
-// Finish implements Workload for those with nothing to wait for.
-func (e *env) Finish(context.Context) error { return nil }
+// Finish implements Workload for those that have nothing to put in order first.
+func (e *env) Finish(ctx context.Context) error { return e.settled(ctx) }
+
+// settled waits until nothing is owed to the accounts of the workload, so that
+// what is owed after it is what the cluster lost sight of.
+func (e *env) settled(ctx context.Context) error {
+	for _, a := range e.Accounts() {
+		c := e.client("settled-"+a.ID, 0, false, a)
+		for {
+			ans := c.send(ctx, request{method: http.MethodGet, path: statsPath})
+			var got struct {
+				Total struct {
+					Backlog int64 `json:"backlog"`
+				} `json:"total"`
+			}
+			if ans.decode(&got) && got.Total.Backlog == 0 {
+				break
+			}
+			if !pause(ctx, drainEvery) {
+				return fmt.Errorf("account %s: %d deliveries: %w", a.ID, got.Total.Backlog, ErrBacklog)
+			}
+		}
+	}
+	return nil
+}
 
 // Close implements Workload. Receivers end before the history does.
 func (e *env) Close() error {

@@ -68,7 +68,7 @@ func exit(err error, w io.Writer) int {
 	return exitVoid
 }
 
-const usage = `chaos run [-minutes N] [-seconds N] [-nodes 3|5] [-seed S] [-nemesis a,b] [-workload w1,w3] [-longest N] [-pairs N] [-rate N] [-binary PATH] [-out DIR]
+const usage = `chaos run [-minutes N] [-seconds N] [-nodes 3|5] [-seed S] [-nemesis a,b] [-workload w1,w3] [-longest N] [-pairs N] [-rate N] [-untimed] [-binary PATH] [-out DIR]
 chaos recheck DIR
 chaos sum DIR...
 chaos mutants [-only NAME] [-real] [-out DIR]

@@ -29,13 +29,13 @@ const (
 
 	// How long the steps beside the faults may take. They are far above what is
 	// usual: checkers judge how long it took.
-	openWithin   = time.Minute
-	setUpWithin  = time.Minute
-	drainWithin  = time.Minute // and the same for the workloads to finish
+	stepWithin   = time.Minute // opening, setting up, finishing, draining, reading: each
 	brokenWithin = 5 * time.Second
-	readWithin   = time.Minute
 	// warmUp is the time under load before the first fault.
 	warmUp = 3 * time.Second
+	// gaveUp is how a node ends that waited in vain, for a leader for example; one
+	// that panics ends otherwise.
+	gaveUp = "exit status 1"
 )
 
 // bench makes runs.
@@ -71,7 +71,7 @@ func (b *bench) run(ctx context.Context, s spec, dir string) (*report.Run, error
 		}
 	}
 	o := &once{spec: s, b: b, dir: dir, clock: history.NewClock(), rep: &report.Run{
-		Name: s.Name, Version: b.version, Seed: s.Seed, Nodes: s.Nodes, Workloads: s.Workloads, Nemeses: s.Nemeses, Again: s.again(), Begin: time.Now().UTC(),
+		Name: s.Name, Version: b.version, Seed: s.Seed, Nodes: s.Nodes, Workloads: s.Workloads, Nemeses: s.Nemeses, Again: s.again(), Untimed: s.Untimed, Begin: time.Now().UTC(),
 	}}
 	o.problems = errors.Join(o.live(ctx), o.close())
 	o.rep.Took = time.Duration(o.clock.Now())
@@ -118,12 +118,20 @@ func (o *once) open(ctx context.Context) error {
 		return err
 	}
 	o.chron = &chronicle{rec: rec, log: o.b.log}
-	ctx, cancel := context.WithTimeout(ctx, openWithin)
+	ctx, cancel := context.WithTimeout(ctx, o.patience())
 	defer cancel()
 	if o.cluster, err = process.Open(ctx, po); err != nil {
 		return fmt.Errorf("start the cluster: %w", err)
 	}
 	return nil
+}
+
+// patience is how long a step may take.
+func (o *once) patience() time.Duration {
+	if o.Untimed {
+		return 3 * stepWithin
+	}
+	return stepWithin
 }
 
 func (o *once) history() string { return filepath.Join(o.dir, historyDir) }
@@ -142,7 +150,7 @@ type target struct{ c *process.Cluster }
 // setUp makes the workloads and what they begin with.
 func (o *once) setUp(ctx context.Context) error {
 	wo := workload.Options{Target: target{o.cluster}, AdminKey: adminKey, Dir: o.history(), Clock: o.clock, Seed: o.Seed, Rate: o.Rate}
-	ctx, cancel := context.WithTimeout(ctx, setUpWithin)
+	ctx, cancel := context.WithTimeout(ctx, o.patience())
 	defer cancel()
 	var err error
 	if o.final, err = workload.NewFinal(wo); err != nil {
@@ -199,7 +207,7 @@ func (o *once) finish(ctx context.Context) error {
 		defer cancel()
 		return f(ctx)
 	}
-	last := drainWithin
+	last := o.patience()
 	if o.broken {
 		last = brokenWithin
 	}
@@ -211,7 +219,7 @@ func (o *once) finish(ctx context.Context) error {
 	if err := within(last, func(ctx context.Context) error { return o.final.Drain(ctx, o.loads...) }); err != nil {
 		o.b.log("  %v", err) // the checkers see it
 	}
-	return within(readWithin, func(ctx context.Context) error {
+	return within(o.patience(), func(ctx context.Context) error {
 		o.final.Read(ctx, o.loads...)
 		return nil
 	})
@@ -233,6 +241,9 @@ func (o *once) close() error {
 		for _, c := range o.cluster.Crashes() {
 			at := int64(c.At.Sub(o.rep.Begin))
 			o.b.log("  %s %s ended unasked: %s", clock(at), c.Node, c.Status)
+			if o.Untimed && c.Status == gaveUp {
+				continue
+			}
 			o.rep.Crashes = append(o.rep.Crashes, report.Crash{Node: c.Node, At: at, Status: c.Status, Output: c.Output})
 		}
 		errs = append(errs, o.cluster.Close())
@@ -272,6 +283,9 @@ func judge(ctx context.Context, r *report.Run, dir string, own []check.Verdict) 
 		r.VoidBecause = strings.TrimPrefix(r.VoidBecause+"; "+err.Error(), "; ")
 	}
 	r.Verdicts = append(r.Verdicts, own...)
+	if r.Untimed {
+		check.Untimed(r.Verdicts)
+	}
 }
 
 // sweep removes the data of the nodes and leaves their logs.

@@ -24,6 +24,8 @@ type spec struct {
 	Pairs   int           // of 100 steps that are two faults at once
 	Seed    uint64
 	Rate    float64 // operations of each workload per second; 0: as usual
+	// Untimed: nothing is judged that a slow machine is to blame for.
+	Untimed bool
 }
 
 // wallClock is a nemesis that is built into the binary: its wall clock jumps.
@@ -69,6 +71,9 @@ func (s spec) again() string {
 	}
 	if s.Rate != 0 {
 		out += " -rate " + strconv.FormatFloat(s.Rate, 'f', -1, 64)
+	}
+	if s.Untimed {
+		out += " -untimed"
 	}
 	if s.Pairs != 0 {
 		out += fmt.Sprintf(" -pairs %d", s.Pairs)

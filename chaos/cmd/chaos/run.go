@@ -31,6 +31,7 @@ type order struct {
 	seed             uint64
 	nemeses, loads   string
 	binary, out      string
+	untimed          bool
 }
 
 func runCommand(ctx context.Context, args []string, w io.Writer) error {
@@ -45,6 +46,7 @@ func runCommand(ctx context.Context, args []string, w io.Writer) error {
 	f.Uint64Var(&o.seed, "seed", 0, "of schedule and data; 0: a new one")
 	f.StringVar(&o.nemeses, "nemesis", "", `names with commas, or "none": one run with these`)
 	f.StringVar(&o.loads, "workload", "", "names with commas: one run with these")
+	f.BoolVar(&o.untimed, "untimed", false, "judge nothing that a machine which is too slow could break; waits are longer")
 	f.StringVar(&o.binary, "binary", "", "belfry to run; empty: built from the sources")
 	f.StringVar(&o.out, "out", outDir, "directory of histories, logs and reports; runs in it are replaced")
 	if err := parse(f, args, 0); err != nil {
@@ -102,7 +104,7 @@ func (o order) specs() ([]spec, error) {
 		specs = quickSet()
 	}
 	for i := range specs {
-		specs[i].Rate = o.rate
+		specs[i].Rate, specs[i].Untimed = o.rate, o.untimed
 		if !one {
 			specs[i].Seed = o.seed + uint64(i)
 		}
