@@ -15,7 +15,7 @@ RACEFLAGS = -race -gcflags=github.com/hashicorp/raft=-race=false
 TOOLS     = $(CURDIR)/.tools
 GENERATED = docs/configuration.md
 
-.PHONY: help build run cluster test interop browser screenshots race sim chaos mutants figures fuzz bench cover lint generate
+.PHONY: help build run cluster test interop browser screenshots race sim chaos chaos-smoke mutants figures fuzz bench cover lint generate
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' Makefile
 build: ## build bin/belfry
@@ -26,17 +26,18 @@ cluster: build ## the same with three nodes (PORT=8600)
 	@bin/belfry demo --nodes 3 --port $(PORT)
 test: ## vet and the whole test suite, then the race detector over the core (about ten minutes)
 	go vet ./...
-	go vet -tags chaos,interop ./...
+	go vet -tags chaos,interop,browser ./...
 	go test -shuffle=on -timeout 10m ./...
 	go test $(RACEFLAGS) -short -timeout 10m $(RACE)
+	$(MAKE) chaos-smoke
 	$(MAKE) interop
 	$(MAKE) browser
 interop: ## webhooks against a real nginx, OpenSSL and OAuth server, installed under .tools (part of test)
 	go test -tags interop -run Interop -count=1 -timeout 10m ./dispatch/webhook
 browser: ## the console in a headless Chromium, installed from Debian when missing (part of test)
-	go test -tags browser -run Browser -count=1 -timeout 25m ./api/console
+	go test -tags browser -run Browser -parallel 4 -count=1 -timeout 25m ./api/console ./cmd/internal/node
 screenshots: ## pictures of the console's screens, light and dark, in docs/screenshots
-	BELFRY_SCREENSHOTS=$(CURDIR)/docs/screenshots go test -tags browser -run Browser_screenshots -count=1 -timeout 15m ./api/console
+	BELFRY_SCREENSHOTS=$(CURDIR)/docs/screenshots go test -tags browser -run 'Browser_(screenshots|keyShownOnce)' -parallel 4 -count=1 -timeout 15m ./api/console
 race: ## the whole test suite under the race detector
 	go test $(RACEFLAGS) -shuffle=on -timeout 30m ./...
 sim: ## clusters in virtual time: SEEDS=20 further seeds, or as many as SIM_HOURS=N hours of virtual time take
@@ -45,6 +46,9 @@ sim: ## clusters in virtual time: SEEDS=20 further seeds, or as many as SIM_HOUR
 chaos: build ## real processes under faults, with reports in chaos-out: eight minutes, or CHAOS_MINUTES=120
 	go build -trimpath -o bin/chaos ./chaos/cmd/chaos
 	bin/chaos run -binary bin/belfry $(if $(CHAOS_MINUTES),-minutes $(CHAOS_MINUTES)) $(CHAOS)
+chaos-smoke: build ## the same for a minute: kill and partition of leaders; judges no times, so that a busy machine cannot fail it
+	go build -trimpath -o bin/chaos ./chaos/cmd/chaos
+	bin/chaos run -binary bin/belfry -untimed -seed 21 -nodes 3 -nemesis kill-leader,isolate-leader -workload w1,w2,w3,w6 -seconds 16 -longest 4 -out bin/chaos-smoke
 mutants: ## bugs on purpose, each of which a checker must find
 	go build -trimpath -o bin/chaos ./chaos/cmd/chaos
 	bin/chaos mutants $(MUTANTS)
