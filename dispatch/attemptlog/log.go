@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -195,12 +196,16 @@ func (l *Log) begin(cause error) error {
 var errDamaged = errors.New("the file is damaged")
 
 // guard turns what bbolt does with a damaged file, a panic or a fault in the
-// memory map, into errDamaged.
+// memory map, into errDamaged; also a write where no file can reach, to a page
+// that a damaged list of free ones has.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", errDamaged, p)
+		}
+		if errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EINVAL) {
+			err = fmt.Errorf("%w: %w", errDamaged, err)
 		}
 	}()
 	return f()

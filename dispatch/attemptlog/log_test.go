@@ -3,11 +3,14 @@ package attemptlog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -319,4 +322,22 @@ func FuzzRecords(f *testing.F) {
 			t.Errorf("age %x", b)
 		}
 	})
+}
+
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		f       func() error
+		damaged bool
+	}{
+		"fine":               {func() error { return nil }, false},
+		"no space":           {func() error { return &fs.PathError{Op: "write", Path: "a.db", Err: syscall.ENOSPC} }, false},
+		"beyond any file":    {func() error { return &fs.PathError{Op: "write", Path: "a.db", Err: syscall.EFBIG} }, true},
+		"a negative offset":  {func() error { return &fs.PathError{Op: "write", Path: "a.db", Err: syscall.EINVAL} }, true},
+		"a page of nonsense": {func() error { panic("page 7: not a leaf page: 0x99") }, true},
+	} {
+		if err := guard(c.f); errors.Is(err, errDamaged) != c.damaged {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

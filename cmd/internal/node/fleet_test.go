@@ -180,7 +180,7 @@ func TestCluster_healthAndDigests(t *testing.T) {
 	c.waitBalanced(c.nodes[0], "n1", "n2", "n3")
 	h := newHook(t)
 	subscribe(c, c.nodes[0], "SMS", "dlr", h.URL, "DELIVERY")
-	c.must(c.nodes[1], http.MethodPost, "/events/1/events", report("e1"))
+	c.must(c.nodes[0], http.MethodPost, "/events/1/events", report("e1")) // the node that has the subscription
 	h.next(t)
 
 	var health api.ClusterHealth
