@@ -12,7 +12,7 @@ const (
 	// heapHeadroom is how much garbage the heap may hold beside what is live. Go
 	// lets it be as much as what is live, so with a backlog of millions a node
 	// would take twice the memory that it needs.
-	heapHeadroom = 96 << 20
+	heapHeadroom = 64 << 20
 	heapInterval = 2 * time.Second
 	// The collector runs no rarer than Go has it, and no more often than it can
 	// bear.

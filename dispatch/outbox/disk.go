@@ -91,7 +91,7 @@ type eventHead struct {
 }
 
 func encodeEventRow(e *eventRow) []byte {
-	b := make([]byte, 0, e.hot.size)
+	b := make([]byte, 0, e.hot.size+sumBytes)
 	b = append(b, format)
 	b = codec.AppendBool(b, e.receipt != nil)
 	if e.receipt != nil {

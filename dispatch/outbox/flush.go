@@ -224,7 +224,8 @@ func (w *write) do(tx *bolt.Tx) error {
 		}
 		return bucket.Delete(w.key)
 	}
-	return bucket.Put(w.key, withSum(w.key, value))
+	// Behind the value, in its own memory: encodeEventRow leaves room.
+	return bucket.Put(w.key, appendSum(value, w.key, value))
 }
 
 // deleteByEvent removes the entry of the delivery with this sequence key. The

@@ -244,8 +244,8 @@ const (
 	marksEvery   = 256
 	markInterval = 5 * time.Second
 	// eventsAppend entries of the event group go to a follower at once: they may
-	// have half a MiB each.
-	eventsAppend = 32
+	// have half a MiB each, and every node keeps some buffers of that size.
+	eventsAppend = 8
 )
 
 // handOver moves partitions and leadership to other nodes, where there are
