@@ -110,10 +110,7 @@ func (l *checkedLog) check() error {
 }
 
 // IsMonotonic implements raft.MonotonicLogStore for logs that do.
-func (l *checkedLog) IsMonotonic() bool {
-	m, ok := l.LogStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
+func (l *checkedLog) IsMonotonic() bool { return monotonic(l.LogStore) }
 
 // The keys under which raft keeps what it must not forget.
 var (

@@ -73,7 +73,10 @@ func (l *failStopLog) DeleteRange(from, to uint64) error {
 }
 
 // IsMonotonic implements raft.MonotonicLogStore for logs that do.
-func (l *failStopLog) IsMonotonic() bool {
-	m, ok := l.LogStore.(raft.MonotonicLogStore)
+func (l *failStopLog) IsMonotonic() bool { return monotonic(l.LogStore) }
+
+// monotonic is what a log says of itself; one that says nothing is not.
+func monotonic(l raft.LogStore) bool {
+	m, ok := l.(raft.MonotonicLogStore)
 	return ok && m.IsMonotonic()
 }

@@ -49,10 +49,7 @@ func (l *slowLog) StoreLogs(es []*raft.Log) error {
 }
 
 // IsMonotonic implements raft.MonotonicLogStore for logs that do.
-func (l *slowLog) IsMonotonic() bool {
-	m, ok := l.LogStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
+func (l *slowLog) IsMonotonic() bool { return monotonic(l.LogStore) }
 
 // watchCommits hands over while the others hear this leader and nothing of what
 // it sends them gets committed: its connections carry heartbeats and not much

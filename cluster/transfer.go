@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -26,7 +25,7 @@ func (g *Group) handOverTo(choose func(term uint64, leads func() bool) (raft.Ser
 	if !g.IsLeader() {
 		return errNotLeader
 	}
-	if !slices.ContainsFunc(g.servers(), g.isOtherVoter) {
+	if len(g.otherVoters()) == 0 {
 		return model.Errorf(model.CodeConflict, "there is no other node that could lead")
 	}
 	open, mine := g.gate.close()
@@ -62,12 +61,10 @@ func (g *Group) handOverTo(choose func(term uint64, leads func() bool) (raft.Ser
 	}
 }
 
-func (g *Group) isOtherVoter(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != g.self }
-
 func (g *Group) otherVoters() []raft.Server {
 	var others []raft.Server
 	for _, s := range g.servers() { // raft's own list: not to be changed
-		if g.isOtherVoter(s) {
+		if s.Suffrage == raft.Voter && s.ID != g.self {
 			others = append(others, s)
 		}
 	}

@@ -310,8 +310,8 @@ func (s *scheduler) learn(a *attempt) {
 		return
 	}
 	switch {
-	case res.Class == "", res.Class == webhook.ClassAuth, res.Class == webhook.ClassBlocked:
-		return // nothing was sent, so nothing is known
+	case unmade(res):
+		return
 	case strained(res):
 		l.window.cut(l.profile.WindowSize, res.Started, now)
 		if res.Class == webhook.ClassTemporary && l.breaker.failure(now, res.Started, unanswered(res)) {

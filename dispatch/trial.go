@@ -1,10 +1,6 @@
 package dispatch
 
-import (
-	"time"
-
-	"example.com/belfry/dispatch/webhook"
-)
+import "time"
 
 const (
 	// firstTrials is how many requests an account may have under way at first to
@@ -89,7 +85,7 @@ func (s *scheduler) tried(a *attempt) {
 	t := &a.lane.account.trials
 	t.underway--
 	switch res := a.result; {
-	case a.unsent, res.Class == "", res.Class == webhook.ClassAuth, res.Class == webhook.ClassBlocked: // nothing was sent
+	case a.unsent, unmade(res): // nothing is known
 	case unanswered(res):
 		t.window = t.limit() - max(1, t.limit()/trialCut)
 	default:

@@ -81,3 +81,9 @@ func strained(res webhook.Result) bool {
 func unanswered(res webhook.Result) bool {
 	return res.Class == webhook.ClassTemporary && res.StatusCode == 0
 }
+
+// unmade reports whether no request was made, so that nothing is known of the
+// receiver.
+func unmade(res webhook.Result) bool {
+	return res.Class == "" || res.Class == webhook.ClassAuth || res.Class == webhook.ClassBlocked
+}

@@ -146,11 +146,9 @@ func (x *Index) costs() []cost {
 	var out []cost
 	for k, fs := range byKind {
 		c := cost{Name: k.name, Kind: k.kind, N: len(fs)}
-		c.Changes, c.MostChanges = middleAndMost(fs, func(f *Fault) int64 { return f.Gaps.Changes })
-		c.Events, c.MostEvents = middleAndMost(fs, func(f *Fault) int64 { return f.Gaps.Events })
-		c.RareChanges = rare(fs, func(f *Fault) int64 { return f.Gaps.Changes })
-		c.RareEvents = rare(fs, func(f *Fault) int64 { return f.Gaps.Events })
-		c.Converged, c.MostConverged = middleAndMost(fs, func(f *Fault) int64 { return f.Converged })
+		c.Changes, c.RareChanges, c.MostChanges = spread(fs, func(f *Fault) int64 { return f.Gaps.Changes })
+		c.Events, c.RareEvents, c.MostEvents = spread(fs, func(f *Fault) int64 { return f.Gaps.Events })
+		c.Converged, _, c.MostConverged = spread(fs, func(f *Fault) int64 { return f.Converged })
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b cost) int {
@@ -166,9 +164,9 @@ func (f *Fault) overlaps(other Fault) bool {
 	return !self && other.Error == "" && !other.Harmless && !f.Harmless && other.Begin < f.End && f.Begin < other.End
 }
 
-// middleAndMost are the median (the upper of two) and the greatest of what is
-// not negative; 0 when there is none.
-func middleAndMost(fs []*Fault, value func(*Fault) int64) (middle, most int64) {
+// spread gives the median (the upper of two), the 99th percentile and the
+// greatest of what is not negative; 0 when there is none.
+func spread(fs []*Fault, value func(*Fault) int64) (middle, rare, most int64) {
 	var vs []int64
 	for _, f := range fs {
 		if v := value(f); v >= 0 {
@@ -176,10 +174,10 @@ func middleAndMost(fs []*Fault, value func(*Fault) int64) (middle, most int64) {
 		}
 	}
 	if len(vs) == 0 {
-		return 0, 0
+		return 0, 0, 0
 	}
 	slices.Sort(vs)
-	return vs[len(vs)/2], vs[len(vs)-1]
+	return vs[len(vs)/2], vs[(len(vs)*99+99)/100-1], vs[len(vs)-1]
 }
 
 // facts are the sums of all runs.

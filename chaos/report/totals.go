@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -109,19 +108,4 @@ func (t *Totals) Write(w io.Writer) error {
 		return fmt.Errorf("write the figures: %w", err)
 	}
 	return nil
-}
-
-// rare is the 99th percentile of what is not negative, the greatest of few.
-func rare(fs []*Fault, value func(*Fault) int64) int64 {
-	var vs []int64
-	for _, f := range fs {
-		if v := value(f); v >= 0 {
-			vs = append(vs, v)
-		}
-	}
-	if len(vs) == 0 {
-		return 0
-	}
-	slices.Sort(vs)
-	return vs[(len(vs)*99+99)/100-1]
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,23 +60,15 @@ func (f *Final) eachNode(c *client, do func()) {
 	}
 }
 
-// holder is a workload with destinations whose deliveries are owed for a day,
-// because they asked for it.
-type holder interface {
-	held() (Account, []string)
-}
-
-// Drain waits until no node owes a delivery that can be waited for, twice in a
-// row. It gives up with ErrBacklog when ctx ends.
-func (f *Final) Drain(ctx context.Context, workloads ...Workload) error {
+// Drain waits until no node owes a delivery, twice in a row. It gives up with ErrBacklog when ctx ends.
+func (f *Final) Drain(ctx context.Context) error {
 	for calm := 0; calm < 2; {
 		calm++
-		held := f.held(ctx, workloads)
 		f.eachNode(f.admin, func() {
 			a, m := f.scrape(ctx)
 			pending, known := m[metricPending]
-			f.admin.note(history.Drain, "", nil, history.Backlog{Pending: int64(pending), Held: held}, a)
-			if !a.ok() || !known || int64(pending) > held {
+			f.admin.note(history.Drain, "", nil, history.Backlog{Pending: int64(pending)}, a)
+			if !a.ok() || !known || pending > 0 {
 				calm = 0
 			}
 		})
@@ -86,31 +77,6 @@ func (f *Final) Drain(ctx context.Context, workloads ...Workload) error {
 		}
 	}
 	return nil
-}
-
-// held is how many deliveries cannot be waited for.
-func (f *Final) held(ctx context.Context, workloads []Workload) (n int64) {
-	for _, w := range workloads {
-		h, ok := w.(holder)
-		if !ok {
-			continue
-		}
-		a, profiles := h.held()
-		ans := f.admin.send(ctx, request{method: http.MethodGet, path: statsPath, key: a.Key})
-		var got struct {
-			Profiles []struct {
-				ID      string `json:"profileId"`
-				Backlog int64  `json:"backlog"`
-			} `json:"profiles"`
-		}
-		ans.decode(&got)
-		for _, p := range got.Profiles {
-			if slices.Contains(profiles, p.ID) {
-				n += p.Backlog
-			}
-		}
-	}
-	return n
 }
 
 // Read reads from every node: its members, partitions, metrics, readiness and digests,

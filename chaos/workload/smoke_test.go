@@ -116,7 +116,7 @@ func TestChaosWorkloads(t *testing.T) {
 	drain, cancelDrain := context.WithTimeout(ctx, 50*time.Second)
 	defer cancelDrain()
 	began := time.Now()
-	if err := final.Drain(drain, ws...); err != nil {
+	if err := final.Drain(drain); err != nil {
 		t.Errorf("drain: %v", err)
 	}
 	t.Logf("drained in %v", time.Since(began))

@@ -190,7 +190,8 @@ func openFile(path string, noSync bool) (*bolt.DB, error) {
 			{metaDeadBytes, 0},
 			{metaDeadCount, 0},
 		} {
-			if err := meta.Put(m.name, withSum(m.name, metaValue(m.value))); err != nil {
+			v := metaValue(m.value)
+			if err := meta.Put(m.name, appendSum(v, m.name, v)); err != nil {
 				return err
 			}
 		}

@@ -21,11 +21,7 @@ const sumBytes = 4
 // errRow says that the file was altered after it was written.
 var errRow = errors.New("it is not as it was written; let this node join again with an empty data directory")
 
-// withSum gives the row to store.
-func withSum(k, v []byte) []byte {
-	return appendSum(append(make([]byte, 0, len(v)+sumBytes), v...), k, v)
-}
-
+// appendSum appends the sum of a row to dst, which for a row to store is v.
 func appendSum(dst, k, v []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Update(crc32.Checksum(k, castagnoli), castagnoli, v))
 }

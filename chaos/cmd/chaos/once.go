@@ -216,7 +216,7 @@ func (o *once) finish(ctx context.Context) error {
 			o.b.log("  %s: %v", w.Name(), err) // the checkers see it
 		}
 	}
-	if err := within(last, func(ctx context.Context) error { return o.final.Drain(ctx, o.loads...) }); err != nil {
+	if err := within(last, o.final.Drain); err != nil {
 		o.b.log("  %v", err) // the checkers see it
 	}
 	return within(o.patience(), func(ctx context.Context) error {

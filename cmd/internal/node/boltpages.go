@@ -35,10 +35,8 @@ func checkPages(path string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // and with it the lock
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("lock: %w", err)
+	if free, err := locked(f, unix.LOCK_SH); !free {
+		return err
 	}
 	m, ok := readBoltMetas(f)
 	if !ok {
@@ -52,6 +50,19 @@ func checkPages(path string) error {
 		return nil
 	}
 	return c.free(m.freelist)
+}
+
+// locked takes the lock of a file that bbolt takes too, until f is closed. free is
+// false when another process has it, which whoever opens the file then says.
+func locked(f *os.File, how int) (free bool, err error) {
+	err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("lock: %w", err)
+	}
+	return true, nil
 }
 
 // pageCheck is the walk through one file.

@@ -293,7 +293,7 @@ func (u consoleUser) signsInWithPassword() {
 }
 
 // Without a quorum every surviving node still shows what it has, says how old
-// that is, and offers no change; with one it does again.
+// that is, and offers no change.
 func TestBrowser_outage(t *testing.T) {
 	t.Parallel()
 	var chromium browsertest.Browser

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -88,8 +89,8 @@ func rewriteLocked(path, lock string, limit int64) error {
 		return err
 	}
 	defer func() { _ = l.Close() }()
-	if syscall.Flock(int(l.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		return nil // in use: opening it says so
+	if free, err := locked(l, unix.LOCK_EX); !free {
+		return err
 	}
 	f := l
 	if path != lock {
