@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 const (
 	ingestAccounts = 3
-	ingestRate     = 500 // events per second
+	ingestRate     = 500 // events per second, unless Options.Ingest says another
 	ingestPad      = 100 // bytes, of most events
 	ingestBucket   = 100
 )
@@ -125,7 +126,7 @@ func (w *ingest) Run(ctx context.Context) error {
 // channel that shares no requests. It keeps to its share of the rate; after a
 // fault it makes up for what it missed for a second, not for all.
 func (w *ingest) produce(ctx context.Context, s *stream, batch, producers int) {
-	perEvent := time.Duration(float64(producers) / w.rate(ingestRate) * float64(time.Second))
+	perEvent := time.Duration(float64(producers) / w.rate(cmp.Or(w.o.Ingest, ingestRate)) * float64(time.Second))
 	batched := s.channel
 	due := time.Now()
 	for k := s.rng.IntN(10); ctx.Err() == nil; k++ {

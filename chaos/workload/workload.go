@@ -50,6 +50,8 @@ type Options struct {
 	// W3, W4, W6, W7 and W8 how many events, of W5 how many changes. 0: as many as
 	// fits a test of faults.
 	Rate float64
+	// Ingest is how many events W3 posts per second where Rate does not say. 0: 500.
+	Ingest float64
 	// Batch is how many events W3 posts at a time, at most 1000. 0: 20.
 	Batch int
 	// Timeout bounds one request. 0: 5 s. What takes longer has no known outcome.

@@ -70,7 +70,7 @@ func TestOrder_specs(t *testing.T) {
 	}{
 		{"quick", order{seed: 7}, len(quickSet()), "run -seed 7 -nodes 3 -nemesis none -workload w1,w3,w5,w6 -seconds 15", false},
 		{"long", order{seed: 7, minutes: 20}, 6, "run -seed 7 -nodes 3 -nemesis wall-clock,kill-leader,isolate-one,isolate-leader -workload w1,w2,w3 ", false},
-		{"one", order{seed: 7, nemeses: "kill-one,transfer", loads: "w3", nodes: 5, seconds: 12.5, longest: 7.5, pairs: 3, rate: 20}, 1, "run -seed 7 -nodes 5 -nemesis kill-one,transfer -workload w3 -seconds 12.5 -longest 7.5 -rate 20 -pairs 3", false},
+		{"one", order{seed: 7, nemeses: "kill-one,transfer", loads: "w3", nodes: 5, seconds: 12.5, longest: 7.5, pairs: 3, rate: 20, ingest: 900}, 1, "run -seed 7 -nodes 5 -nemesis kill-one,transfer -workload w3 -seconds 12.5 -longest 7.5 -rate 20 -ingest 900 -pairs 3", false},
 		{"one long", order{seed: 7, nemeses: "kill-one", minutes: 2, longest: 5}, 1, "-nemesis kill-one -workload w1,w2,w3,w4,w5,w6,w7,w8,w9 -seconds 120", false},
 		{"without faults", order{seed: 7, nemeses: "none", loads: "w1", longest: 5}, 1, "-nemesis none -workload w1 -seconds 30", false},
 		{"clock", order{seed: 7, nemeses: "wall-clock,kill-one", loads: "w1", longest: 5}, 1, "-nemesis wall-clock,kill-one", false},

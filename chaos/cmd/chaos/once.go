@@ -149,7 +149,7 @@ type target struct{ c *process.Cluster }
 
 // setUp makes the workloads and what they begin with.
 func (o *once) setUp(ctx context.Context) error {
-	wo := workload.Options{Target: target{o.cluster}, AdminKey: adminKey, Dir: o.history(), Clock: o.clock, Seed: o.Seed, Rate: o.Rate}
+	wo := workload.Options{Target: target{o.cluster}, AdminKey: adminKey, Dir: o.history(), Clock: o.clock, Seed: o.Seed, Rate: o.Rate, Ingest: o.Ingest}
 	ctx, cancel := context.WithTimeout(ctx, o.patience())
 	defer cancel()
 	var err error

@@ -24,6 +24,7 @@ type spec struct {
 	Pairs   int           // of 100 steps that are two faults at once
 	Seed    uint64
 	Rate    float64 // operations of each workload per second; 0: as usual
+	Ingest  float64 // events of W3 per second where Rate does not say; 0: as usual
 	// Untimed: nothing is judged that a slow machine is to blame for.
 	Untimed bool
 }
@@ -71,6 +72,9 @@ func (s spec) again() string {
 	}
 	if s.Rate != 0 {
 		out += " -rate " + strconv.FormatFloat(s.Rate, 'f', -1, 64)
+	}
+	if s.Ingest != 0 {
+		out += " -ingest " + strconv.FormatFloat(s.Ingest, 'f', -1, 64)
 	}
 	if s.Untimed {
 		out += " -untimed"

@@ -26,7 +26,7 @@ const outDir = "chaos-out"
 type order struct {
 	minutes, seconds float64
 	longest          float64 // s
-	rate             float64
+	rate, ingest     float64
 	nodes, pairs     int
 	seed             uint64
 	nemeses, loads   string
@@ -41,6 +41,7 @@ func runCommand(ctx context.Context, args []string, w io.Writer) error {
 	f.Float64Var(&o.seconds, "seconds", 0, "how long faults are played in one run; with -nemesis, -workload or -nodes")
 	f.Float64Var(&o.longest, "longest", quickLongest.Seconds(), "how many seconds one fault lasts at most; with -nemesis, -workload or -nodes")
 	f.Float64Var(&o.rate, "rate", 0, "operations of each workload per second; 0: as usual")
+	f.Float64Var(&o.ingest, "ingest", 0, "events of w3 per second; 0: 500, or -rate")
 	f.IntVar(&o.pairs, "pairs", 0, "how many of 100 faults are two at once; with -nemesis, -workload or -nodes")
 	f.IntVar(&o.nodes, "nodes", 0, "3 or 5: one run with as many nodes")
 	f.Uint64Var(&o.seed, "seed", 0, "of schedule and data; 0: a new one")
@@ -104,7 +105,7 @@ func (o order) specs() ([]spec, error) {
 		specs = quickSet()
 	}
 	for i := range specs {
-		specs[i].Rate, specs[i].Untimed = o.rate, o.untimed
+		specs[i].Rate, specs[i].Ingest, specs[i].Untimed = o.rate, o.ingest, o.untimed
 		if !one {
 			specs[i].Seed = o.seed + uint64(i)
 		}
