@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -58,13 +59,17 @@ const (
 // Options of Open. Path is required.
 type Options struct {
 	Path     string
-	MaxAge   time.Duration         // 0: DefaultMaxAge
-	MaxBytes int64                 // 0: DefaultMaxBytes; of records, not of the file, which does not shrink
-	Interval time.Duration         // between two writes; 0: DefaultInterval
-	Sync     time.Duration         // between two fsyncs; 0: DefaultSync
-	Now      func() time.Time      // nil: time.Now
-	Logger   hclog.Logger          // nil: none
-	Reg      prometheus.Registerer // nil: none
+	MaxAge   time.Duration    // 0: DefaultMaxAge
+	MaxBytes int64            // 0: DefaultMaxBytes; of records, not of the file, which does not shrink
+	Interval time.Duration    // between two writes; 0: DefaultInterval
+	Sync     time.Duration    // between two fsyncs; 0: DefaultSync
+	Now      func() time.Time // nil: time.Now
+	// Check looks at a file before it is opened; after an error it is moved aside
+	// (INV attemptlog-2). nil: what bbolt finds has to do, which is not safe for
+	// memory.
+	Check  func(path string) error
+	Logger hclog.Logger          // nil: none
+	Reg    prometheus.Registerer // nil: none
 }
 
 func (o *Options) validate() error {
@@ -166,7 +171,10 @@ func Open(o Options) (*Log, error) {
 			Name: "belfry_attemptlog_dropped_total", Help: "Records of attempts that were not kept because the buffer was full.",
 		}),
 	}
-	err := l.openFile()
+	err := l.check()
+	if err == nil {
+		err = l.openFile()
+	}
 	if err != nil && !errors.Is(err, errBusy) {
 		err = l.begin(err)
 	}
@@ -177,6 +185,25 @@ func Open(o Options) (*Log, error) {
 		o.Reg.MustRegister(l.dropped)
 	}
 	return l, nil
+}
+
+// check asks Options.Check about a file that exists. INV attemptlog-2: what bbolt
+// is given to read makes sense. It believes the pages, and takes keys out of small
+// buckets, which it copies into memory, with whatever comes after.
+func (l *Log) check() error {
+	if l.opts.Check == nil {
+		return nil
+	}
+	switch _, err := os.Stat(l.opts.Path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := l.opts.Check(l.opts.Path); err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
 }
 
 var errBusy = errors.New("the file is in use by another process")

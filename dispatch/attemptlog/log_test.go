@@ -279,6 +279,49 @@ func TestLog_corruptFileIsMovedAside(t *testing.T) {
 	}
 }
 
+// INV attemptlog-2: what Options.Check refuses is moved aside unopened; what it
+// passes stays, and it is not asked about a file that is not there.
+func TestLog_checkedFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.db")
+	var asked int
+	var verdict error
+	reopened := func() *Log {
+		return open(t, Options{Path: path, Check: func(p string) error {
+			if p != path {
+				t.Errorf("asked about %s", p)
+			}
+			asked++
+			return verdict
+		}})
+	}
+	for i, step := range []struct {
+		verdict     error
+		asked, kept int
+		aside       int
+	}{
+		{errors.New("there is none"), 0, 0, 0},
+		{nil, 1, 1, 0},
+		{errors.New("page 3 makes no sense"), 2, 0, 1},
+		{nil, 3, 1, 1},
+	} {
+		verdict = step.verdict
+		l := reopened()
+		kept := 0
+		if _, ok := lookup(t, l, "acme", "e"); ok {
+			kept++
+		}
+		aside, err := filepath.Glob(path + ".corrupt-*")
+		if err != nil || asked != step.asked || kept != step.kept || len(aside) != step.aside {
+			t.Errorf("start %d: asked %d times, %d kept, moved aside: %v (%v); want %+v", i, asked, kept, aside, err, step)
+		}
+		l.Record(sampleEvent("e"), sampleEntry(1))
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestLog_runWrites(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -28,11 +28,8 @@ func opened(dir string, open func() error) (err error) {
 	return open()
 }
 
-// wholeFiles refuses database files that were cut off or whose pages make no
-// sense. bbolt does not look: it maps pages that are not there and reads them on
-// a goroutine of its own, where nobody can catch the fault, and it follows what
-// pages say, in circles if need be, at any later time. The attempt log is not among them; it begins anew
-// by itself.
+// wholeFiles refuses database files that wholeFile does. The attempt log is not
+// among them: it asks about its file itself, and begins a new one.
 func wholeFiles(dir string) error {
 	for _, pattern := range []string{"config.db", "outbox.db", "raft/*/raft.db", "raft/*/wal/wal-meta.db"} {
 		paths, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -40,19 +37,33 @@ func wholeFiles(dir string) error {
 			return err
 		}
 		for _, path := range paths {
-			switch need, size, err := neededSize(path); {
+			var opening *fs.PathError
+			switch err := wholeFile(path); {
 			case errors.Is(err, fs.ErrNotExist): // gone meanwhile
+			case errors.As(err, &opening) && opening.Op == "open":
+				return fmt.Errorf("look at the database files: %w", err)
 			case err != nil:
-				return fmt.Errorf("look at %s: %w", path, err)
-			case size < need:
-				return fmt.Errorf("%s is damaged: it has %d bytes and should have %d; let this node join again with an empty data directory", path, size, need)
-			}
-			if err := checkPages(path); err != nil {
 				return fmt.Errorf("%s is damaged: %w; let this node join again with an empty data directory", path, err)
 			}
 		}
 	}
 	return nil
+}
+
+// wholeFile refuses a bbolt file that was cut off or whose pages make no sense.
+// bbolt does not look: it maps pages that are not there and reads them on a
+// goroutine of its own, where nobody can catch the fault; it follows what pages
+// say, in circles if need be, at any later time; and what it has copied into memory
+// it reads beyond its end.
+func wholeFile(path string) error {
+	need, size, err := neededSize(path)
+	switch {
+	case err != nil:
+		return err
+	case size < need:
+		return fmt.Errorf("it has %d bytes and should have %d", size, need)
+	}
+	return checkPages(path)
 }
 
 // The two pages at the beginning of a bbolt file say how many pages are in

@@ -48,7 +48,7 @@ func openAll(t *testing.T, tn *testNode) (is whatIsStored, err error) {
 
 // One bit, wherever it is, and a file that was cut off anywhere, change nothing
 // that a node knows, or it does not start and says which file it is and what to
-// do. INV fsm-8, outbox-19.
+// do. INV fsm-8, outbox-19, attemptlog-2.
 func TestOpenStores_damaged(t *testing.T) {
 	t.Parallel()
 	c := newTestCluster(t, 1)
@@ -79,7 +79,17 @@ func TestOpenStores_damaged(t *testing.T) {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
+			broken := wholeFile(path) != nil
 			is, err := openAll(t, tn)
+			aside, gerr := filepath.Glob(path + ".corrupt-*")
+			if gerr != nil || broken && err == nil && len(aside) != 1 { // INV attemptlog-2
+				t.Errorf("%s: bbolt was given the file (%v)", what, gerr)
+			}
+			for _, p := range aside {
+				if err := os.Remove(p); err != nil {
+					t.Fatal(err)
+				}
+			}
 			switch {
 			case err != nil:
 				refused++

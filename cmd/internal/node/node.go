@@ -187,7 +187,7 @@ func (n *Node) openStores() error {
 	n.closers.add("outbox", func(context.Context) error { return n.outbox.Close() })
 
 	if n.attempts, err = attemptlog.Open(attemptlog.Options{
-		Path: filepath.Join(n.cfg.DataDir, "attempts.db"), MaxAge: n.cfg.AttemptLogAge, MaxBytes: int64(n.cfg.AttemptLogBytes),
+		Path: filepath.Join(n.cfg.DataDir, "attempts.db"), MaxAge: n.cfg.AttemptLogAge, MaxBytes: int64(n.cfg.AttemptLogBytes), Check: wholeFile,
 		Logger: n.log.Named("attempts"), Reg: n.reg,
 	}); err != nil {
 		return err
