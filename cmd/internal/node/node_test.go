@@ -27,6 +27,12 @@ func subscribe(c *testCluster, tn *testNode, channel, id, url string, events ...
 			},
 		},
 	})
+	// A node matches by the config it has: now each has this.
+	for _, other := range c.nodes {
+		if !other.stopped {
+			c.must(other, http.MethodGet, "/subscriptions/1/subscription/"+channel+"/"+id, nil)
+		}
+	}
 }
 
 func report(id string) map[string]any {
