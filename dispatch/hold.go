@@ -102,6 +102,19 @@ func (s *scheduler) sift(l *lane, now time.Time) bool {
 	return dropped
 }
 
+// siftAgain has a lane that waits look at what it is owed once more: something of
+// it is back in the outbox that was not there when the config changed, because it
+// was on its way or its outcome not settled. l may be nil or forgotten.
+func (s *scheduler) siftAgain(l *lane, now time.Time) {
+	if l == nil || !s.live(l) {
+		return
+	}
+	if _, waits := l.waits(now); waits {
+		l.sifted = 0
+		s.makeReady(l)
+	}
+}
+
 // hold makes the queue of l of what was taken from the outbox.
 func (s *scheduler) hold(l *lane, taken []outbox.Delivery) {
 	l.checked = 0
@@ -110,7 +123,7 @@ func (s *scheduler) hold(l *lane, taken []outbox.Delivery) {
 		if _, known := s.have[d.ID]; known {
 			continue // the outcome of an attempt before is still on its way
 		}
-		s.have[d.ID] = struct{}{}
+		s.have[d.ID] = l
 		queue = append(queue, d)
 	}
 	s.setQueue(l, queue)

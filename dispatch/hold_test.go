@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/belfry/dispatch/outbox"
 	"example.com/belfry/dispatch/webhook"
 	"example.com/belfry/fsm/model"
 )
@@ -124,6 +125,35 @@ func TestDispatcher_retryAfterAndConfig(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is on its way, or has an outcome that is not settled, when the config
+// changes is looked at when it is back.
+func TestDispatcher_unsettledWhileItsSubscriptionGoes(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.sender.script(func(context.Context, int, *webhook.Request) webhook.Result {
+			return webhook.Result{Class: webhook.ClassThrottled, StatusCode: 429, RetryAfter: aDay}
+		})
+		w.profile("p", at(wrongURL))
+		w.accept("p", many(50, flatEvent(`{}`))...)
+		w.group.set(func(cmd outbox.Command) (bool, error) {
+			if _, settles := cmd.(*outbox.Settle); settles {
+				return false, model.Errorf(model.CodeUnavailable, "no leader is known")
+			}
+			return false, nil
+		})
+		w.start()
+		pass(time.Second)
+		if n := w.requestsTo(wrongURL); n == 0 {
+			t.Fatal("nothing was sent")
+		}
+		w.unsubscribe("sub-p")
+		pass(time.Minute)
+		w.wantPending(50)
+		w.group.set(nil)
+		pass(time.Minute)
+		w.wantPending(0)
+	})
 }
 
 // The end of a hold comes in spite of everything that was looked at meanwhile.

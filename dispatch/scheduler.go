@@ -37,7 +37,7 @@ type scheduler struct {
 	//
 	// INV dispatch-2: a delivery this node holds is not taken a second time,
 	// whatever happens to the ownership of its partition in between.
-	have map[string]struct{}
+	have map[string]*lane
 	// unsettled counts the deliveries in flight and those whose outcome is not
 	// committed: what is started is bounded by it.
 	unsettled int
@@ -60,7 +60,7 @@ func newScheduler(sendCtx context.Context, d *Dispatcher, settle chan<- finding)
 		all:   pool{kind: poolAll, max: n},
 		risky: pool{kind: poolRisky, max: max(1, n/riskyShare)},
 		large: pool{kind: poolLarge, max: max(1, n/largeShare)},
-		have:  map[string]struct{}{}, bundling: map[*attempt]struct{}{}, settle: settle, sendCtx: sendCtx,
+		have:  map[string]*lane{}, bundling: map[*attempt]struct{}{}, settle: settle, sendCtx: sendCtx,
 	}
 }
 
@@ -241,8 +241,10 @@ func (s *scheduler) giveUp(ds []outbox.Delivery) {
 // answered takes in the verdicts on settlements.
 func (s *scheduler) answered(g settledGroup) {
 	var back []string
+	now := time.Now()
 	for i := range g.settlements {
 		id := g.settlements[i].DeliveryID
+		l := s.have[id]
 		delete(s.have, id)
 		if g.verdicts[i] == outbox.Fenced {
 			s.d.metrics.fenced.Inc()
@@ -252,6 +254,7 @@ func (s *scheduler) answered(g settledGroup) {
 		// was. Nothing happens when it is resolved or nobody took it.
 		if g.verdicts[i] != outbox.Settled || !g.settlements[i].Status.Final() {
 			back = append(back, id)
+			s.siftAgain(l, now)
 		}
 	}
 	if len(back) > 0 {
