@@ -169,6 +169,9 @@ func (g *Group) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 	if addr, ok := g.dialled[id]; ok {
 		return raft.ServerAddress(transport.RaftAddress(string(id), string(addr))), nil
 	}
+	if id == g.self { // raft asks for it with every answer, also before this node is a member
+		return raft.ServerAddress(transport.RaftAddress(string(id), string(g.trans.LocalAddr()))), nil
+	}
 	// Raft then takes the plain address, which the transport refuses.
 	return "", fmt.Errorf("server %s is not in the configuration", id)
 }

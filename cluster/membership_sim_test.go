@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -62,6 +63,11 @@ func (s *sim) stranger(o cluster.Options) error {
 	n, err := cluster.Open(s.t.Context(), o)
 	if err != nil {
 		return err
+	}
+	// Raft asks for it with every answer, and says so in the log if it is not told.
+	self := raft.ServerID(o.NodeID + "." + o.Incarnation)
+	if addr, err := n.Group("config").ServerAddr(self); err != nil || !strings.HasPrefix(string(addr), string(self)+"@") {
+		s.t.Errorf("raft finds the node itself at %q: %v", addr, err)
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
