@@ -45,9 +45,10 @@ func (n *Node) groupNames() []string {
 	return names
 }
 
-// join asks the nodes of Options.Join, in turn, until this node has been a
-// voter. One that is a member asks nobody, unless a leader does not know it: the
-// entry that made it one can get lost with the leader before.
+// join asks the nodes of Options.Join, in turn, until one has taken this node in.
+// One that is a member asks nobody, unless a leader does not know it: the entry
+// that made it one can get lost with the leader before. It does not ask again
+// later: that would undo its removal (INV member-2).
 func (n *Node) join(ctx context.Context, fail context.CancelCauseFunc) {
 	if len(n.o.Join) == 0 {
 		return
@@ -75,8 +76,11 @@ func (n *Node) join(ctx context.Context, fail context.CancelCauseFunc) {
 		cancel()
 		switch model.CodeOf(err) { //nolint:exhaustive // everything else is worth another try
 		case "":
-			refused = 0
+			n.mu.Lock()
+			n.wasIn = true
+			n.mu.Unlock()
 			n.log.Info("the cluster took this node in; waiting for its log", "through", addr)
+			return
 		case model.CodeConflict, model.CodeInvalid, model.CodeLimit:
 			refused++
 			n.log.Warn("the cluster refuses this node", "through", addr, "error", err)
@@ -157,8 +161,8 @@ var errUnknownChange = model.Errorf(model.CodeUnknownOutcome, "the outcome of th
 // of the node.
 func (g *Group) admit(r joinRequest) error {
 	if old, ok := g.server(r.NodeID); ok {
-		if string(old.ID) == r.ServerID {
-			return nil
+		if string(old.ID) == r.ServerID { // for sure, once everything so far is committed
+			return g.change(func() raft.Future { return g.raft.Barrier(changeTimeout) })
 		}
 		// INV member-1, and a new node must not push out one that lives.
 		if g.n.mayHoldLease(r.NodeID) || g.n.hears(old.ID) {

@@ -49,6 +49,36 @@ func TestJoin_throughFollower(t *testing.T) {
 	})
 }
 
+// INV member-2: a node that is removed before it has caught up does not come back
+// by itself.
+func TestJoin_removedBeforeItHasItsVote(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 3, changed(func(o *cluster.Options) {
+			if o.NodeID == "n4" {
+				o.Join = []string{"n1:1", "n2:1", "n3:1"}
+			}
+		}))
+		leader := s.WaitLeader("config")
+		member := func() (is bool) {
+			return slices.ContainsFunc(s.Node(leader).Members(), func(m cluster.Member) bool { return m.NodeID == "n4" })
+		}
+		s.Add("n4")
+		s.Wait("n4 is a member", member)
+		if err := s.Node(leader).RemoveNode(t.Context(), "n4"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if member() {
+			t.Error("it is a member again")
+		} else if err := s.Ended("n4"); !errors.Is(err, cluster.ErrRemoved) {
+			t.Errorf("it ended with %v", err)
+		}
+		s.Crash("n4")
+		s.Close()
+	})
+}
+
 // stranger starts a node that clustertest does not know of, until it ends.
 func (s *sim) stranger(o cluster.Options) error {
 	s.t.Helper()
