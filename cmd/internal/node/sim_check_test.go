@@ -111,9 +111,10 @@ func (s *sim) converged(healed time.Time) {
 	}
 }
 
-// simStall is how long a backlog may stay as it is: the longest wait of a
-// policy, an answer that never comes, and a breaker.
-const simStall = 10 * time.Minute
+// simStall is how long a backlog may stay as it is: a breaker that has come to
+// its longest wait and whose next probes fail too. Those of a flaky webhook fail
+// one time in three; the waits before the third of them are 13 minutes together.
+const simStall = 20 * time.Minute
 
 // drain waits until nothing is owed, and as long sees to it that what is owed
 // gets less (I12).
