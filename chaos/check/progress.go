@@ -98,13 +98,17 @@ func progress(h *History, o Options, v *Verdict) {
 	}
 }
 
+// lostReplies keeps answers from clients, which then wait for them and ask for
+// less.
+const lostReplies = "N19"
+
 // window is the time under f in which progress is owed. Another fault that is
 // not of a minority suspends that.
 func (h *History) window(f *fault, o Options) (from, to int64, ok bool) {
 	from, to = f.begun+int64(o.Failover), min(f.end, h.end)
 	for i := range h.faults {
 		g := &h.faults[i]
-		if g != f && !g.in.Harmless && g.begin < to && g.healed > f.begin {
+		if g != f && (!g.in.Harmless || g.in.Name == lostReplies) && g.begin < to && g.healed > f.begin {
 			if !g.in.Minority {
 				return 0, 0, false
 			}
