@@ -21,7 +21,7 @@ const (
 	DefaultMaxStaleness      = 5 * time.Second
 	DefaultGroupDelay        = 2 * time.Millisecond
 	DefaultMaxGroupEvents    = 256
-	DefaultMaxGroupBytes     = 512 << 10
+	DefaultMaxGroupBytes     = 128 << 10
 	DefaultMaxGroups         = 8
 	DefaultMaxQueuedEvents   = 32_768
 	DefaultMaxQueuedBytes    = 64 << 20

@@ -243,9 +243,11 @@ const (
 	// at a start, but for what comes within markInterval.
 	marksEvery   = 256
 	markInterval = 5 * time.Second
-	// eventsAppend entries of the event group go to a follower at once: they may
-	// have half a MiB each, and every node keeps some buffers of that size.
-	eventsAppend = 8
+	// eventsAppend entries of the event group go to a follower, and into its log
+	// and its file, at once: each time costs a sync, and a quorum may have to wait
+	// for a follower that catches up. They have dispatch.DefaultMaxGroupBytes each
+	// and more only if a request has; every node keeps some buffers for as many.
+	eventsAppend = 32
 )
 
 // handOver moves partitions and leadership to other nodes, where there are
