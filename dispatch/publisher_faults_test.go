@@ -270,8 +270,8 @@ func TestPublish_groups(t *testing.T) { //nolint:tparallel // atGate does
 		{"at the limit of events", []int{100, 100, 56, 1}, 2, []int{256, 1}},
 		{"one above it", []int{100, 100, 57, 1}, 2, []int{200, 58}},
 		{"a large request alone", []int{10, 300, 10}, 2, []int{10, 300, 10}},
-		{"limit of bytes", []int{1, 1, 1, 1}, 200 << 10, []int{2, 2}},
-		{"a large payload alone", []int{1, 1}, 600 << 10, []int{1, 1}},
+		{"limit of bytes", []int{1, 1, 1, 1}, DefaultMaxGroupBytes * 2 / 5, []int{2, 2}},
+		{"a large payload alone", []int{1, 1}, DefaultMaxGroupBytes * 6 / 5, []int{1, 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			atGate(t, func(d *desk, open func()) {
