@@ -64,7 +64,7 @@ type Options struct {
 	Interval time.Duration    // between two writes; 0: DefaultInterval
 	Sync     time.Duration    // between two fsyncs; 0: DefaultSync
 	Now      func() time.Time // nil: time.Now
-	// Check looks at a file before it is opened; after an error it is moved aside
+	// Check looks at the file once, before Open opens it; after an error it is moved aside
 	// (INV attemptlog-2). nil: what bbolt finds has to do, which is not safe for
 	// memory.
 	Check  func(path string) error

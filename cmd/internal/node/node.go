@@ -159,6 +159,10 @@ func (n *Node) start(ctx context.Context) error {
 
 // openStores opens what lies in the data directory.
 func (n *Node) openStores() error {
+	// The attempt log may be large, and is looked at while the others are read.
+	attempts := filepath.Join(n.cfg.DataDir, "attempts.db")
+	looked := make(chan error, 1)
+	go func() { looked <- wholeFile(attempts) }()
 	n.index = index.New()
 	n.ownership = newOwnership()
 	n.waker = &waker{}
@@ -187,7 +191,7 @@ func (n *Node) openStores() error {
 	n.closers.add("outbox", func(context.Context) error { return n.outbox.Close() })
 
 	if n.attempts, err = attemptlog.Open(attemptlog.Options{
-		Path: filepath.Join(n.cfg.DataDir, "attempts.db"), MaxAge: n.cfg.AttemptLogAge, MaxBytes: int64(n.cfg.AttemptLogBytes), Check: wholeFile,
+		Path: attempts, MaxAge: n.cfg.AttemptLogAge, MaxBytes: int64(n.cfg.AttemptLogBytes), Check: func(string) error { return <-looked },
 		Logger: n.log.Named("attempts"), Reg: n.reg,
 	}); err != nil {
 		return err
