@@ -366,7 +366,7 @@ func clientWatch(t *testing.T, c *client.Client, m tried) {
 	}
 	answerOf[event.DestinationStates](t, m, "Destinations")(c.Destinations(ctx, "p", "q"))
 	answerOf[event.Series](t, m, "Series")(c.Series(ctx, "p", time.Minute))
-	answerOf[event.Stats](t, m, "Stats")(c.Stats(ctx, 90*time.Second))
+	answerOf[client.Stats](t, m, "Stats")(c.Stats(ctx, 90*time.Second, client.StatsFilter{Search: "p", Sort: "failing", Size: 5}))
 	var got []string
 	m.ok(t, "Tail", c.Tail(ctx, event.TailFilter{Kind: event.TailAccepted, Channel: "SMS"}, func(b event.TailBatch) error {
 		for _, e := range b.Entries {

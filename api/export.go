@@ -18,6 +18,12 @@ const (
 	// DefaultExportRows is how many rows of a list one export holds, if
 	// Limits.ExportRows does not say otherwise.
 	DefaultExportRows = 10_000
+	// DefaultExports is how many exports run on a node at a time, if
+	// Limits.Exports does not say otherwise: each keeps the store of every node
+	// busy.
+	DefaultExports = 4
+	// exportRetry is the Retry-After of one too many, in seconds.
+	exportRetry = 10
 	// exportTime is how long an export looks for them.
 	exportTime = 2 * time.Minute
 )
@@ -95,12 +101,30 @@ func (p *queryReader) exportLimit(form exportForm) int {
 	return 0
 }
 
+// enterExport takes a place among the exports of this node; leave gives it
+// back. CodeLimit: there is none now.
+func (s *Server) enterExport() (leave func(), err error) {
+	select {
+	case s.exports <- struct{}{}:
+		return func() { <-s.exports }, nil
+	default:
+		e := model.Errorf(model.CodeLimit, "this node makes %d exports already, which is the limit: ask again later, ask another node, or read the list page by page", cap(s.exports))
+		e.RetryAfter = exportRetry
+		return nil, e
+	}
+}
+
 // export sends a list as a file, part by part, so that no more than a part is
 // in memory. What is not in it is said in its last line.
 //
 // INV api-11: a file that lacks rows says so, and of an export that cannot
 // begin there is an error and no file.
 func (r *request) export(x export) error {
+	leave, err := r.s.enterExport()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(r.ctx(), exportTime)
 	defer cancel()
 	left := r.s.o.Limits.ExportRows

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,6 +224,61 @@ func TestExport_breaksOff(t *testing.T) {
 		if _, at := refusal(t, body); at["/limit"] == "" {
 			t.Errorf("%s names %v", path, at)
 		}
+	}
+}
+
+// heldArchive answers a search when it is told to.
+type heldArchive struct {
+	*fakeArchive
+	begun, answer chan struct{}
+}
+
+func (a *heldArchive) Search(context.Context, string, event.Filter, event.Ref, int) (event.Page, error) {
+	a.begun <- struct{}{}
+	<-a.answer
+	return event.Page{}, nil
+}
+
+// As many exports as the limit says run at a time, one more is refused, and
+// every one that ends makes room. Pages of the list are none.
+func TestExport_atATime(t *testing.T) {
+	t.Parallel()
+	const limit = 2
+	a := &heldArchive{fakeArchive: newFakeArchive(), begun: make(chan struct{}), answer: make(chan struct{})}
+	h := newHarness(t, func(o *Options) { o.Archive, o.Limits.Exports = a, limit })
+	var running sync.WaitGroup
+	start := func(form exportForm) {
+		t.Helper()
+		ended := make(chan struct{})
+		running.Go(func() {
+			defer close(ended)
+			scenario{method: "GET", url: eventsPath, key: keyFull, status: 200, header: asked(form)}.on(t, h)
+		})
+		select {
+		case <-a.begun:
+		case <-ended:
+			t.Fatalf("a request for %q ended before it looked", form)
+		}
+	}
+	for range limit {
+		start(formCSV)
+	}
+	for _, path := range []string{eventsPath, deadLettersPath, accountsPath + "/" + accAcme + "/audit"} {
+		scenario{
+			method: "GET", url: path, key: keyFull, status: 429, header: asked(formNDJSON), headers: map[string]string{"Retry-After": "10"},
+			has: []string{"2 exports already, which is the limit: ask again later, ask another node, or read the list page by page"},
+		}.on(t, h)
+	}
+	start(formPage)
+	for range limit + 1 {
+		a.answer <- struct{}{}
+	}
+	running.Wait()
+	start(formNDJSON)
+	a.answer <- struct{}{}
+	running.Wait()
+	if h := newHarness(t); h.o.Limits.Exports != DefaultExports {
+		t.Errorf("the default is %d", h.o.Limits.Exports)
 	}
 }
 

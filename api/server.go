@@ -48,6 +48,8 @@ type Limits struct {
 	// ExportRows is how many events, dead letters or records of the audit log
 	// one export holds. Default 10,000.
 	ExportRows int
+	// Exports is how many exports may run on this node at a time. Default 4.
+	Exports int
 	// EventBytes is the size of one event, in bytes. Default 256 KiB.
 	EventBytes int
 	// BatchEvents is how many events one request may hold. Default and most
@@ -104,6 +106,7 @@ func (l *Limits) fill() {
 	def(&l.AccountTails, defaultAccountTails)
 	def(&l.Tails, defaultTails)
 	def(&l.ExportRows, DefaultExportRows)
+	def(&l.Exports, DefaultExports)
 	def(&l.RateBuckets, defaultRateBuckets)
 	def(&l.PasswordHashes, defaultPasswordHashes)
 	def(&l.EventBytes, event.DefaultMaxEventBytes)
@@ -189,6 +192,7 @@ type Server struct {
 	logins  *loginGuard
 	metrics *metrics
 	tails   *tails
+	exports chan struct{}              // a place for each that runs
 	docs    func() (*docsPages, error) // made at the first request
 	echo    *echo.Echo
 	table   []route
@@ -217,6 +221,7 @@ func New(o Options) (*Server, error) {
 	s.logins = newLoginGuard(o.Limits, o.Now)
 	s.metrics = newMetrics(o.Registerer)
 	s.tails = newTails(o.Limits)
+	s.exports = make(chan struct{}, o.Limits.Exports)
 	if err := s.register(s.routes()); err != nil {
 		return nil, err
 	}

@@ -182,6 +182,7 @@ func (s *Server) showStats(r *request) error {
 	}
 	p := r.strictQuery()
 	window := p.window("window", defaultStatsWindow, minStatsWindow, maxStatsWindow)
+	chosen := p.statsChoice()
 	if err := p.err(); err != nil {
 		return err
 	}
@@ -189,13 +190,7 @@ func (s *Server) showStats(r *request) error {
 	if err != nil {
 		return err
 	}
-	st.Total = profileStatsWire(st.Total)
-	profiles := make([]event.ProfileStats, len(st.Profiles))
-	for i, ps := range st.Profiles {
-		profiles[i] = profileStatsWire(ps)
-	}
-	st.Profiles = profiles
-	return r.json(http.StatusOK, st)
+	return r.json(http.StatusOK, chosen.of(st))
 }
 
 // profileStatsWire leaves the map of outcomes in place.

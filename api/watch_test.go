@@ -130,7 +130,7 @@ func TestStats(t *testing.T) {
 	const want = `{"from":"1970-01-01T00:00:00Z","to":"1970-01-01T00:01:00Z",` +
 		`"total":{"profileId":"","attempts":2,"outcomes":{},"delivered":0,"retried":0,"dead":0,"dropped":0,"ratePerSecond":0,"successRate":null,"backlog":0},` +
 		`"profiles":[{"profileId":"p","attempts":2,"outcomes":{"ok":1},"delivered":1,"retried":1,"dead":0,"dropped":0,"ratePerSecond":0.25,"successRate":0.5,"latencyMs":{"p50":1,"p90":2,"p99":3},"backlog":4,"oldestPendingAt":"1970-01-01T00:01:00Z"}],` +
-		`"unreachableNodes":["n2"]}`
+		`"unreachableNodes":["n2"],"profilesFound":1,"profilesTotal":1}`
 	if d := cmp.Diff(want, h.must(t, "GET", statsPath, keyFull, "", 200)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

@@ -203,12 +203,41 @@ func (c *Client) Destinations(ctx context.Context, profileIDs ...string) (event.
 	return get[event.DestinationStates](ctx, c, "/events/1/destinations", url.Values{"profileId": profileIDs})
 }
 
+// StatsFilter says which profiles the figures are of; the zero value: all, by
+// id. The total is of the account all the same.
+type StatsFilter struct {
+	ProfileID string // only this one
+	Search    string // part of the id; case does not count
+	// Sort is name, failing, backlog, delivered or latency: the greatest first.
+	Sort string
+	// Page from 0 of Size profiles, 100 at most; Size 0: all.
+	Page, Size int
+}
+
+// Stats are the figures of deliveries.
+type Stats struct {
+	event.Stats
+	// ProfilesFound counts the profiles that fit the filter, ProfilesTotal all
+	// that have figures.
+	ProfilesFound int `json:"profilesFound"`
+	ProfilesTotal int `json:"profilesTotal"`
+}
+
 // Stats are figures of the deliveries of the last window; 0: the server's
 // default of five minutes.
-func (c *Client) Stats(ctx context.Context, window time.Duration) (event.Stats, error) {
+func (c *Client) Stats(ctx context.Context, window time.Duration, f StatsFilter) (Stats, error) {
 	q := url.Values{}
 	if window > 0 {
 		q.Set("window", window.String())
 	}
-	return get[event.Stats](ctx, c, statsPath, q)
+	for name, value := range map[string]string{"profileId": f.ProfileID, "search": f.Search, "sort": f.Sort} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if f.Size > 0 {
+		q.Set("size", strconv.Itoa(f.Size))
+		q.Set("page", strconv.Itoa(f.Page))
+	}
+	return get[Stats](ctx, c, statsPath, q)
 }

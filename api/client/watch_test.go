@@ -84,11 +84,13 @@ func watchMethods() map[string]method {
 		"TestProfile": {func(ctx context.Context, c *Client) (any, error) {
 			return with(c.TestProfile(ctx, "p/1", "SMS", "CLICK"))
 		}, "POST /events/1/profiles/p%2F1/test", `{"channel":"SMS","event":"CLICK"}`, `{"attempt":{"attempt":1,"outcome":"ok"},"url":"https://x/","payload":{}}`, event.TestReport{Attempt: event.Attempt{Attempt: 1, Outcome: "ok"}, URL: "https://x/", Payload: []byte(`{}`)}},
-		"Stats":          {func(ctx context.Context, c *Client) (any, error) { return with(c.Stats(ctx, time.Hour)) }, "GET /events/1/stats?window=1h0m0s", "", `{"total":{"delivered":3}}`, event.Stats{Total: event.ProfileStats{Delivered: 3}}},
+		"Stats": {func(ctx context.Context, c *Client) (any, error) {
+			return with(c.Stats(ctx, time.Hour, StatsFilter{ProfileID: "p/1", Search: "s", Sort: "failing", Page: 2, Size: 8}))
+		}, "GET /events/1/stats?page=2&profileId=p%2F1&search=s&size=8&sort=failing&window=1h0m0s", "", `{"total":{"delivered":3},"profilesFound":2,"profilesTotal":9}`, Stats{Stats: event.Stats{Total: event.ProfileStats{Delivered: 3}}, ProfilesFound: 2, ProfilesTotal: 9}},
 		"Series":         {func(ctx context.Context, c *Client) (any, error) { return with(c.Series(ctx, "p/1", time.Hour)) }, "GET /events/1/stats/series?profileId=p%2F1&window=1h0m0s", "", `{"stepSeconds":60,"points":[{"accepted":3}]}`, event.Series{StepSeconds: 60, Points: []event.SeriesPoint{{Accepted: 3}}}},
 		"Destinations":   {func(ctx context.Context, c *Client) (any, error) { return with(c.Destinations(ctx, "p", "q")) }, "GET /events/1/destinations?profileId=p&profileId=q", "", `{"destinations":[{"profileId":"p","breaker":"open"}],"unreachableNodes":["n2"]}`, event.DestinationStates{Destinations: []event.DestinationState{{ProfileID: "p", Breaker: event.BreakerOpen}}, Unreachable: []string{"n2"}}},
 		"Series/default": {func(ctx context.Context, c *Client) (any, error) { return with(c.Series(ctx, "", 0)) }, "GET /events/1/stats/series", "", "", nil},
-		"Stats/default":  {func(ctx context.Context, c *Client) (any, error) { return with(c.Stats(ctx, 0)) }, "GET /events/1/stats", "", "", nil},
+		"Stats/default":  {func(ctx context.Context, c *Client) (any, error) { return with(c.Stats(ctx, 0, StatsFilter{})) }, "GET /events/1/stats", "", "", nil},
 		"Tail": {func(ctx context.Context, c *Client) (any, error) {
 			var got []event.TailBatch
 			err := c.Tail(ctx, event.TailFilter{Kind: event.TailAttempt, ProfileID: "p"}, func(b event.TailBatch) error { got = append(got, b); return nil })

@@ -48,6 +48,11 @@ type phase struct {
 	X, W        float64
 }
 
+// Answer is the body of the answer, as far as it was kept.
+func (r attemptReport) Answer() shownBody {
+	return showBody(headerOf(r.ResponseHeaders, "Content-Type"), r.Response)
+}
+
 func reportOf(a event.Attempt) attemptReport {
 	r := attemptReport{Attempt: a, Meaning: errorMeanings[a.ErrorClass], Phases: phasesOf(&a), StatusText: http.StatusText(a.StatusCode)}
 	r.Words, r.Tone = outcome(a.Outcome)
@@ -119,13 +124,17 @@ func showAttempt(v *visit) (*answer, error) {
 type wireRequest struct {
 	URL     string
 	Headers []headerLine
-	Body    string
+	// Body is what was sent, to the byte; Shown is the same for the page.
+	Body  string
+	Shown shownBody
 	// Notes say what may differ from what was sent.
 	Notes []string
 	Curl  string
 	// Partial: the body is not all that was sent, or not in its form, so that a
 	// signature of it does not fit.
 	Partial bool
+
+	contentType string
 }
 
 // headerLine is one header. Shell stands for a masked value in a line for the
@@ -150,12 +159,12 @@ const batchPrefix = "bat_"
 // rebuild says what an attempt sent: with the headers that were kept or, where
 // nothing was sent, with those of the profile as it is now.
 func (v *visit) rebuild(e *event.Event, d *event.Delivery, a *event.Attempt) wireRequest {
-	w := wireRequest{URL: d.URL, Body: string(e.Payload)}
+	w := wireRequest{URL: d.URL, Body: string(e.Payload), contentType: event.ContentTypeJSON}
 	if model.Batches(e.Channel, e.Name) {
 		w.Body = `{"results":[` + w.Body + `]}`
 	}
 	if len(a.RequestHeaders) > 0 {
-		w.addSent(a)
+		w.addSent(e, a)
 	} else {
 		v.guess(&w, e, d, a)
 	}
@@ -163,12 +172,12 @@ func (v *visit) rebuild(e *event.Event, d *event.Delivery, a *event.Attempt) wir
 		w.Partial = true
 		w.Notes = append(w.Notes, "This request carried several events. Only this one is shown, so a signature over the body does not fit it.")
 	}
-	w.Curl = w.curl()
+	w.Curl, w.Shown = w.curl(), showBody(w.contentType, w.Body)
 	return w
 }
 
 // addSent adds the headers that were kept of an attempt.
-func (w *wireRequest) addSent(a *event.Attempt) {
+func (w *wireRequest) addSent(e *event.Event, a *event.Attempt) {
 	secrets := false
 	for _, f := range a.RequestHeaders {
 		if !strings.Contains(f.Value, maskedByAPI) {
@@ -185,10 +194,22 @@ func (w *wireRequest) addSent(a *event.Attempt) {
 	if a.HeadersCut {
 		w.Notes = append(w.Notes, "Some headers of the request or of the answer are missing: there were more, or longer ones, than are kept.")
 	}
-	if strings.HasPrefix(headerOf(a.RequestHeaders, "Content-Type"), event.ContentTypeXML) {
-		w.Partial = true
-		w.Notes = append(w.Notes, "It was sent as XML and is shown as JSON; signatures are over the bytes that were sent.")
+	if t := headerOf(a.RequestHeaders, "Content-Type"); t != "" {
+		w.contentType = t
 	}
+	if strings.HasPrefix(w.contentType, event.ContentTypeXML) && !w.toXML(e) {
+		w.Partial, w.contentType = true, event.ContentTypeJSON
+		w.Notes = append(w.Notes, "It was sent as XML and is shown as JSON, since it has no XML form now; signatures are over the bytes that were sent.")
+	}
+}
+
+// toXML puts the XML form of an event in place of the JSON; false: it has none.
+func (w *wireRequest) toXML(e *event.Event) bool {
+	body, ok := asXML(e)
+	if ok {
+		w.Body = body
+	}
+	return ok
 }
 
 // shellValue is what stands for a masked value in a line for the shell.
@@ -240,9 +261,10 @@ func (v *visit) guess(w *wireRequest, e *event.Event, d *event.Delivery, a *even
 	if d.ProfileID == "" && e.Webhook != nil && e.Webhook.ContentType != "" {
 		contentType = e.Webhook.ContentType
 	}
-	if strings.HasPrefix(contentType, event.ContentTypeXML) {
-		w.Notes = append(w.Notes, "The profile asks for XML. It is shown as JSON here; signatures are over the bytes that were sent.")
+	if strings.HasPrefix(contentType, event.ContentTypeXML) && !w.toXML(e) {
+		contentType = event.ContentTypeJSON // as a node sends it then
 	}
+	w.contentType = contentType
 	w.add("Content-Type", contentType)
 	w.add("Webhook-Id", cmp.Or(a.WebhookID, d.DeliveryID))
 	w.add("Webhook-Timestamp", strconv.FormatInt(a.At.Unix(), 10))

@@ -54,7 +54,7 @@ func clusterFixtures() []fixture {
 		{screen: "/cluster", path: "/cluster", kind: "long", api: named(longText)},
 		{
 			screen: "/cluster", path: "/cluster", kind: "outage", api: func(f *fakeAPI) { clusterOf(threeNodes()...)(f); f.noQuorum = true },
-			want: []string{"Read only.", "was current 42 s ago", "Leader", "disabled"}, not: []string{"/cluster/transfer", "/remove", "/drain"},
+			want: []string{"Read only.", "was current 42 s ago", "Leader", `data-href="/console/cluster/transfer" role="link" aria-disabled="true"`}, not: []string{` href="/console/cluster/transfer"`, ` href="/console/cluster/nodes`},
 		},
 		{screen: "/cluster/transfer", path: "/cluster/transfer", kind: "one", api: clusterOf(threeNodes()...), want: []string{"Now n1 leads.", "Transfer the leadership"}},
 		{screen: "/cluster/transfer", path: "/cluster/transfer", kind: "alone", api: clusterOf(member("n1", true, 1)), want: []string{"no other live voter"}},

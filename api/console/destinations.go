@@ -1,9 +1,6 @@
 package console
 
 import (
-	"cmp"
-	"slices"
-	"strings"
 	"time"
 
 	"example.com/belfry/api/client"
@@ -51,25 +48,7 @@ type destinationsView struct {
 	StatesMissing string
 }
 
-var destinationSorts = []option{{"failing", "Failed attempts"}, {"backlog", "Backlog"}, {"rate", "Delivered"}, {"latency", "Latency"}, {"name", "Name"}}
-
-// lessOf orders destinations: what needs attention is first.
-func lessOf(sort string) func(a, b destination) int {
-	p99 := func(d destination) float64 {
-		if d.LatencyMs == nil {
-			return 0
-		}
-		return d.LatencyMs.P99
-	}
-	by := map[string]func(a, b destination) int{
-		"failing": func(a, b destination) int { return cmp.Compare(b.Failing, a.Failing) },
-		"backlog": func(a, b destination) int { return cmp.Compare(b.Backlog, a.Backlog) },
-		"rate":    func(a, b destination) int { return cmp.Compare(b.Delivered, a.Delivered) },
-		"latency": func(a, b destination) int { return cmp.Compare(p99(b), p99(a)) },
-		"name":    func(a, b destination) int { return 0 },
-	}
-	return func(a, b destination) int { return cmp.Or(by[sort](a, b), cmp.Compare(a.ProfileID, b.ProfileID)) }
-}
+var destinationSorts = []option{{"failing", "Failed attempts"}, {"backlog", "Backlog"}, {"delivered", "Delivered"}, {"latency", "Latency"}, {"name", "Name"}}
 
 func listDestinations(v *visit) (*answer, error) {
 	view := destinationsView{Windows: windows, Sorts: destinationSorts, Sort: v.query("sort")}
@@ -78,18 +57,19 @@ func listDestinations(v *visit) (*answer, error) {
 	}
 	var d time.Duration
 	view.Window, d = v.window()
-	st, err := v.api.Stats(v.ctx(), d)
+	r := v.read()
+	st, err := v.api.Stats(v.ctx(), d, client.StatsFilter{Search: v.query("q"), Sort: view.Sort, Page: r.Page, Size: r.Size})
 	if err != nil {
 		return nil, err
 	}
-	view.All, view.Missing = len(st.Profiles), st.Unreachable
+	view.All, view.Missing = st.ProfilesTotal, st.Unreachable
 	for _, p := range st.Profiles {
-		if strings.Contains(strings.ToLower(p.ProfileID), strings.ToLower(v.query("q"))) {
-			view.Rows = append(view.Rows, rowOfStats(p))
-		}
+		view.Rows = append(view.Rows, rowOfStats(p))
 	}
-	slices.SortFunc(view.Rows, lessOf(view.Sort))
-	view.Rows, view.Pager = pageOfAll(view.Rows, v.read())
+	rows := client.Page[destination]{Results: view.Rows}
+	rows.Paging.Page, rows.Paging.Size, rows.Paging.TotalResults = r.Page, r.Size, st.ProfilesFound
+	rows.Paging.TotalPages = (st.ProfilesFound + r.Size - 1) / r.Size
+	view.Pager = pagerOf(rows)
 	var ids []string
 	for _, r := range view.Rows {
 		if r.ProfileID != "" {
@@ -102,14 +82,4 @@ func listDestinations(v *visit) (*answer, error) {
 
 func rowOfStats(p event.ProfileStats) destination {
 	return destination{ProfileStats: p, Tone: rateTone(p.SuccessRate), Failing: p.Attempts - p.Outcomes["ok"]}
-}
-
-// pageOfAll takes one page of a list that is there as a whole.
-func pageOfAll[T any](all []T, r client.Read) ([]T, pager) {
-	from := min(r.Page*r.Size, len(all))
-	rows := all[from:min(from+r.Size, len(all))]
-	p := client.Page[T]{Results: rows}
-	p.Paging.Page, p.Paging.Size, p.Paging.TotalResults = r.Page, r.Size, len(all)
-	p.Paging.TotalPages = (len(all) + r.Size - 1) / r.Size
-	return rows, pagerOf(p)
 }

@@ -3,7 +3,6 @@ package console
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"testing"
 
 	"example.com/belfry/dispatch/event"
@@ -16,7 +15,7 @@ func destinationFixtures() []fixture {
 			for i := range n {
 				st.Profiles = append(st.Profiles, figures(fmt.Sprintf("%s%d", name, i), 100+int64(i), 100))
 			}
-			f.set("GET /events/1/stats", st)
+			f.set("GET /events/1/stats", statsOf(st))
 			f.set("GET /events/1/destinations", event.DestinationStates{Destinations: []event.DestinationState{{ProfileID: name + "0", NodeID: "n2", Breaker: event.BreakerHalfOpen, Failed: 1}}})
 		}
 	}
@@ -31,29 +30,13 @@ func destinationFixtures() []fixture {
 	}
 }
 
-// What needs attention comes first, whichever way is chosen.
-func TestDestinations_order(t *testing.T) {
+// The page asks for what it shows; a window or an order that is not offered is
+// the first one.
+func TestDestinations_asks(t *testing.T) {
 	t.Parallel()
-	rows := []destination{
-		{ProfileStats: event.ProfileStats{ProfileID: "a", Backlog: 1, Delivered: 3, LatencyMs: &event.Quantile{P99: 2}}, Failing: 2},
-		{ProfileStats: event.ProfileStats{ProfileID: "b", Backlog: 3, Delivered: 1}, Failing: 1},
-		{ProfileStats: event.ProfileStats{ProfileID: "c", Backlog: 2, Delivered: 2, LatencyMs: &event.Quantile{P99: 9}}, Failing: 2},
-	}
-	for sort, want := range map[string]string{"failing": "acb", "backlog": "bca", "rate": "acb", "latency": "cab", "name": "abc"} {
-		got := ""
-		for _, d := range slices.SortedFunc(slices.Values(rows), lessOf(sort)) {
-			got += d.ProfileID
-		}
-		if got != want {
-			t.Errorf("%s: %s, want %s", sort, got, want)
-		}
-	}
-}
-
-// A window that is not offered is the first one.
-func TestDestinations_window(t *testing.T) {
-	t.Parallel()
-	for query, want := range map[string]string{"": "window=5m0s", "?window=1h": "window=1h0m0s", "?window=99h": "window=5m0s"} {
+	for query, want := range map[string]string{
+		"": "page=0&size=50&sort=failing&window=5m0s", "?window=1h&sort=latency&q=or&page=3": "page=2&search=or&size=50&sort=latency&window=1h0m0s", "?window=99h&sort=no": "page=0&size=50&sort=failing&window=5m0s",
+	} {
 		api := newFakeAPI().set("GET /events/1/stats", event.Stats{})
 		if res := get(t, newConsole(t, api), "/destinations"+query); res.Code != http.StatusOK {
 			t.Fatalf("%d\n%s", res.Code, res.Body)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/belfry/api/client"
+	"example.com/belfry/dispatch/event"
 	"example.com/belfry/fsm/model"
 )
 
@@ -177,6 +178,29 @@ func paged[T any](all []T) func(*http.Request) any {
 		p.Results = append([]T{}, all[from:min(from+size, len(all))]...)
 		p.Paging.Page, p.Paging.Size, p.Paging.TotalResults, p.Paging.TotalPages = page, size, len(all), (len(all)+size-1)/size
 		return p
+	}
+}
+
+// statsOf answers with the profiles that were asked for, in the order in which
+// they are given.
+func statsOf(st event.Stats) func(*http.Request) any {
+	return func(r *http.Request) any {
+		q := r.URL.Query()
+		out := client.Stats{Stats: st, ProfilesTotal: len(st.Profiles)}
+		out.Profiles = []event.ProfileStats{}
+		for _, p := range st.Profiles {
+			if (q.Get("profileId") == "" || q.Get("profileId") == p.ProfileID) && strings.Contains(p.ProfileID, q.Get("search")) {
+				out.Profiles = append(out.Profiles, p)
+			}
+		}
+		out.ProfilesFound = len(out.Profiles)
+		var page, size int
+		_, _ = fmt.Sscan(q.Get("page"), &page)
+		if n, _ := fmt.Sscan(q.Get("size"), &size); n == 1 {
+			from := min(page*size, len(out.Profiles))
+			out.Profiles = out.Profiles[from:min(from+size, len(out.Profiles))]
+		}
+		return out
 	}
 }
 

@@ -98,16 +98,16 @@ func overviewFixtures() []fixture {
 			for i := range n {
 				st.Profiles = append(st.Profiles, figures(fmt.Sprintf("%s%d", name, i), 1000, int64(900+i%100)))
 			}
-			f.set("GET /events/1/stats", st)
+			f.set("GET /events/1/stats", statsOf(st))
 			f.set("GET /events/1/stats/series", series(5000))
 			f.set("GET /subscriptions/1/profiles", paged([]client.Profile{{ProfileID: name}}))
 			f.set("GET /subscriptions/1/certificates", paged([]client.Certificate{{CertificateID: name, IssuedTo: "CN=" + name, ValidUntil: now.Add(9 * 24 * time.Hour).UnixMilli(), Status: "READY"}}))
-			f.set("GET /accounts/1/accounts/acme/audit", paged([]client.AuditRecord{{Index: 7, At: now.Add(-time.Hour), Actor: "user:" + name, Action: "UpdateProfile", Object: "profile/" + name}}))
+			f.set("GET /accounts/1/accounts/acme/audit", paged([]client.AuditRecord{{Index: 7, At: now.Add(-time.Hour), Actor: "user:" + name, Action: "profile.update", Object: "profile/" + name}}))
 		}
 	}
 	return []fixture{
 		{screen: "/", path: "/", kind: "empty", api: base, want: []string{"Nothing is delivered yet", "curl"}},
-		{screen: "/", path: "/", kind: "one", api: named("orders", 1), want: []string{"orders0", "expires in 9 d 0 h", "UpdateProfile", "31\u202f234 attempts"}},
+		{screen: "/", path: "/", kind: "one", api: named("orders", 1), want: []string{"orders0", "expires in 9 d 0 h", `<span class="tag info">profile update</span>`, "31\u202f234 attempts"}},
 		{screen: "/", path: "/", kind: "many", api: named("p", 10_000), want: []string{"p0"}},
 		{screen: "/", path: "/", kind: "unicode", api: named(textUnicode, 1)},
 		{screen: "/", path: "/", kind: "rtl", api: named(textRTL, 1)},

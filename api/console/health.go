@@ -96,7 +96,7 @@ func (h *healthView) addStats(v *visit) error {
 	if err != nil {
 		return fmt.Errorf("the window of a page: %w", err)
 	}
-	st, err := v.api.Stats(v.ctx(), window)
+	st, err := v.api.Stats(v.ctx(), window, client.StatsFilter{ProfileID: h.ProfileID})
 	if !h.missing("the figures", err) {
 		return nil
 	}

@@ -40,7 +40,7 @@ type overviewView struct {
 	Live, Voters int
 	Lag          uint64
 	Partitions   int
-	Recent       []client.AuditRecord
+	Recent       []auditRow
 	// Missing says what could not be read, and why.
 	Missing []string
 	// Series are the last hour by the minute, for the charts; nil: not known.
@@ -87,7 +87,9 @@ func showOverview(v *visit) (*answer, error) {
 	if v.can(model.ScopeAuditRead) {
 		p, err := v.api.Audit(v.ctx(), v.caller.AccountID, client.Read{Size: recentMost})
 		if o.missing("the audit log", err) {
-			o.Recent = p.Results
+			for _, r := range p.Results {
+				o.Recent = append(o.Recent, newAuditRow(r))
+			}
 		}
 	}
 	return v.show(&o), nil
@@ -102,11 +104,11 @@ func (o *overviewView) missing(what string, err error) bool {
 }
 
 func (o *overviewView) addStats(v *visit) {
-	st, err := v.api.Stats(v.ctx(), overviewWindow)
+	st, err := v.api.Stats(v.ctx(), overviewWindow, client.StatsFilter{Sort: "failing", Size: worstMost})
 	if !o.missing("the figures of deliveries", err) {
 		return
 	}
-	o.Stats = &st
+	o.Stats = &st.Stats
 	o.Tiles = healthTiles(st.Total, v.c.now())
 	for _, p := range st.Profiles {
 		d := rowOfStats(p)
@@ -114,10 +116,6 @@ func (o *overviewView) addStats(v *visit) {
 			o.Worst = append(o.Worst, d)
 		}
 	}
-	slices.SortStableFunc(o.Worst, func(a, b destination) int {
-		return cmp.Or(cmp.Compare(b.Failing, a.Failing), cmp.Compare(b.Backlog, a.Backlog))
-	})
-	o.Worst = o.Worst[:min(len(o.Worst), worstMost)]
 	if len(st.Unreachable) > 0 {
 		o.Missing = append(o.Missing, fmt.Sprintf("the figures of %s: not reachable", plural(len(st.Unreachable), "node", "nodes")))
 	}

@@ -53,7 +53,9 @@ func (v *visit) page(a *answer) *page {
 			p.Who = "key " + v.caller.KeyID
 		}
 		p.Menu = v.c.menu(p.scopes, strings.TrimPrefix(v.r.URL.Path, Prefix))
-		p.Flash = v.flash()
+		if v.screen.page() { // a part of a page would take the message from the page
+			p.Flash = v.flash()
+		}
 		if left := v.caller.TokenExpiresAt.Sub(p.Now); !v.caller.TokenExpiresAt.IsZero() && left < endsSoon {
 			p.Ends = duration(left)
 		}
@@ -73,8 +75,25 @@ const endsSoon = 5 * time.Minute
 // offered.
 func (p *page) Can(scope string) bool { return model.Scope(scope).Allows(p.scopes) }
 
-// Writable reports whether the caller has a scope and changes can work now.
-func (p *page) Writable(scope string) bool { return p.Outage == "" && p.Can(scope) }
+// Write is for the tag of a button that changes something: js/live.js keeps it
+// disabled while changes cannot work, as it is when the page is made then. The
+// reason stands in the banner.
+func (p *page) Write() template.HTMLAttr {
+	if p.Outage == "" {
+		return `data-write`
+	}
+	return `data-write disabled aria-describedby="state"`
+}
+
+// WriteTo is Write for the tag of a link: one that cannot be followed now has
+// no address.
+func (p *page) WriteTo(href string) template.HTMLAttr {
+	href = template.HTMLEscapeString(href)
+	if p.Outage == "" {
+		return template.HTMLAttr(`data-write href="` + href + `"`) //nolint:gosec // escaped
+	}
+	return template.HTMLAttr(`data-write data-href="` + href + `" role="link" aria-disabled="true" aria-describedby="state"`) //nolint:gosec // escaped
+}
 
 // csrfField is the name of the form's token.
 const csrfField = "csrf"

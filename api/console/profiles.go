@@ -91,7 +91,7 @@ func showProfile(v *visit) (*answer, error) {
 
 // addStats has the figures of the last minutes; a page without them is a page.
 func (p *profileView) addStats(v *visit) {
-	st, err := v.api.Stats(v.ctx(), overviewWindow)
+	st, err := v.api.Stats(v.ctx(), overviewWindow, client.StatsFilter{ProfileID: p.ProfileID})
 	if err != nil {
 		p.StatsError = err.Error()
 		return
@@ -314,6 +314,8 @@ type profileTestView struct {
 	Events []option
 	Report *event.TestReport
 	OK     bool
+	// Sent and Answer are the bodies of Report.
+	Sent, Answer shownBody
 }
 
 // profileTestPage offers the events of the channels that go through the profile, or
@@ -397,5 +399,6 @@ func sendProfileTest(v *visit) (*answer, error) {
 		return v.profileTestAnswer(a), nil
 	}
 	view.Report, view.OK = &report, report.Attempt.Outcome == "ok"
+	view.Sent, view.Answer = testBody(channel, name, report), reportOf(report.Attempt).Answer()
 	return v.profileTestAnswer(v.show(view)), nil
 }

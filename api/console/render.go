@@ -71,12 +71,18 @@ func parse(t *template.Template, file string) error {
 
 // render makes a page in memory, so that an error does not leave half of one.
 func (t *templates) render(file string, p *page) ([]byte, error) {
+	return t.part(file, "layout", p)
+}
+
+// part is render for one of the templates that a file and the shared ones
+// define.
+func (t *templates) part(file, name string, p *page) ([]byte, error) {
 	set := t.byFile[file]
 	if set == nil {
 		return nil, fmt.Errorf("there is no template %q", file)
 	}
 	var b bytes.Buffer
-	if err := set.ExecuteTemplate(&b, "layout", p); err != nil {
+	if err := set.ExecuteTemplate(&b, name, p); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

@@ -38,7 +38,7 @@ func screens() []screen {
 		overviewScreens(),
 		destinationScreens(),
 		eventScreens(),
-		paletteScreens(),
+		paletteScreens(), stateScreens(),
 		subscriptionScreens(), profileScreens(), securityScreens(), certificateScreens(), hierarchyScreens(),
 		clusterScreens(),
 		accountScreens(), keyScreens(), userScreens(), auditScreens(), healthScreens(),

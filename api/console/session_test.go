@@ -216,6 +216,30 @@ func TestOutage(t *testing.T) {
 	checkPage(t, c, body)
 }
 
+// A page that is open asks whether changes can work, and takes no message from
+// the page that it is for.
+func TestOutage_openPage(t *testing.T) {
+	t.Parallel()
+	for name, cut := range map[string]bool{"quorum": false, "none": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api := newFakeAPI()
+			api.noQuorum = cut
+			c := newConsole(t, api)
+			v := &visit{session: session{scheme: "IBSSO", token: model.NewSecret(testToken)}}
+			cookies := cookieSession + "=IBSSO:" + testToken + "; " + cookieFlash + "=" + v.sealFlash("It was saved.")
+			res := send(t, c, http.MethodGet, "/state", nil, map[string]string{"Cookie": cookies})
+			body := res.Body.String()
+			if got := strings.Contains(body, "data-outage") && strings.Contains(body, "group config has no leader"); res.Code != http.StatusOK || got != cut {
+				t.Errorf("%d %s", res.Code, body)
+			}
+			if h := res.Header(); len(h.Values("Set-Cookie")) > 0 || strings.Contains(body, "<html") || strings.Contains(body, "It was saved.") {
+				t.Errorf("it is no part of a page: %v %s", h, body)
+			}
+		})
+	}
+}
+
 // The leader goes away between the probe and a read.
 func TestOutage_between(t *testing.T) {
 	t.Parallel()

@@ -78,7 +78,7 @@ type testEventView struct {
 type testedProfile struct {
 	ProfileID string
 	URL       string
-	Payload   json.RawMessage
+	Body      shownBody
 	Report    attemptReport
 }
 
@@ -204,6 +204,6 @@ func tryProfile(v *visit) (*answer, error) {
 	if err != nil {
 		return v.badTest(view, err)
 	}
-	view.Tested = &testedProfile{ProfileID: id, URL: rep.URL, Payload: rep.Payload, Report: reportOf(rep.Attempt)}
+	view.Tested = &testedProfile{ProfileID: id, URL: rep.URL, Body: testBody(view.Channel, view.Event, rep), Report: reportOf(rep.Attempt)}
 	return v.testPage(view), nil
 }

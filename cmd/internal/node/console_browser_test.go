@@ -293,7 +293,8 @@ func (u consoleUser) signsInWithPassword() {
 }
 
 // Without a quorum every surviving node still shows what it has, says how old
-// that is, and offers no change.
+// that is, and offers no change: pages that are open hear of it, and of the
+// quorum when it is back.
 func TestBrowser_outage(t *testing.T) {
 	t.Parallel()
 	var chromium browsertest.Browser
@@ -304,14 +305,13 @@ func TestBrowser_outage(t *testing.T) {
 	c.eventually("the survivor has the subscription", func() bool {
 		return c.do(survivor, http.MethodGet, "/subscriptions/1/subscription/SMS/orders?consistency=stale", nil).status == http.StatusOK
 	})
-	users := map[string]consoleUser{}
-	for _, way := range []string{"mouse", "keyboard"} {
-		tab := chromium.Tab(t)
-		u := consoleUser{c: c, node: survivor, tab: tab, Hands: tab.ByMouse(t)}
-		if way == "keyboard" {
-			u.Hands = tab.ByKeyboard(t)
-		}
-		if err := tab.As(tab.Ctx, browsertest.Wide); err != nil {
+	tab := map[string]*browsertest.Tab{"mouse": chromium.Tab(t), "keyboard": chromium.Tab(t)}
+	users := []consoleUser{
+		{c: c, node: survivor, tab: tab["mouse"], Hands: tab["mouse"].ByMouse(t)},
+		{c: c, node: survivor, tab: tab["keyboard"], Hands: tab["keyboard"].ByKeyboard(t)},
+	}
+	for _, u := range users {
+		if err := u.tab.As(u.tab.Ctx, browsertest.Wide); err != nil {
 			t.Fatal(err)
 		}
 		u.Go(u.url() + "/console/")
@@ -322,28 +322,81 @@ func TestBrowser_outage(t *testing.T) {
 		u.Press("a[data-dialog]")
 		u.Until(`!!document.querySelector("dialog[open] button.danger:not([disabled]), dialog[open] .actions .button")`)
 		u.Press("dialog .iconbutton")
-		users[way] = u
 	}
+	reader, typist := users[0], users[1] // the one at a list, the other in the middle of a form
+	typist.edits()
+	typist.Fill("#f-name", "Orders of the shop")
+
 	c.stop(c.nodes[0])
 	c.stop(c.nodes[1])
 	c.eventually("the survivor knows that it is alone", func() bool { return c.do(survivor, http.MethodGet, "/readyz", nil).status != http.StatusOK })
+	reader.See("Read only.")
+	reader.Until(`!document.querySelector('main a[href$="/remove"], main a[href$="/transfer"]') && !!document.querySelector('a[data-href$="/transfer"][aria-disabled="true"][aria-describedby="state"]')`)
+	typist.See("Read only.")
+	typist.Until(`document.querySelector("#subscription .button.primary").disabled && document.querySelector("#f-name").value === "Orders of the shop"`)
 	for _, u := range users {
-		u.See("Read only.") // the open page hears of it
-		u.menu("subscriptions")
-		u.menu("cluster")
-		u.See("Read only.")
-		u.Until(`document.querySelectorAll("button[disabled]").length > 0 && !document.querySelector('a[href$="/remove"], a[href$="/transfer"]')`)
-		u.menu("subscriptions")
-		u.Press(`#list a[href="/console/subscriptions/SMS/orders"]`)
-		u.See("What you see was current")
-		u.Press(`a[href="/console/subscriptions/SMS/orders/edit"]`)
-		u.See("nothing can be changed now")
-		u.Until(`document.querySelector("#subscription .button.primary").disabled`)
-		u.tab.Quiet(t, u.url())
+		u.readsDuringOutage()
 	}
 	var problem struct{ Code string }
 	a := c.do(survivor, http.MethodPost, "/subscriptions/1/subscription/SMS", map[string]any{"subscriptionId": "none", "events": []string{}, "profile": map[string]any{"profileId": "orders-hook"}})
 	if err := json.Unmarshal(a.body, &problem); err != nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("the API answers %s", a)
 	}
+
+	// Both look at pages that were made during the outage.
+	reader.menu("cluster")
+	reader.See("Read only.")
+	typist.Fill("#f-name", "Orders since the outage")
+	c.restart(0)
+	c.restart(1)
+	reader.Until(`!document.body.innerText.includes("Read only.") && !!document.querySelector('main a[href$="/transfer"]:not([aria-disabled])') && !document.querySelector("main [data-href]")`)
+	typist.See("The cluster has a quorum again")
+	typist.Until(`!document.querySelector("#subscription .button.primary").disabled && !document.body.innerText.includes("Read only.")`)
+	typist.saves("Orders since the outage")
+	for _, u := range users {
+		u.tab.Quiet(t, u.url(), "503 (Service Unavailable)") // a form that came too early
+	}
+}
+
+// edits opens the form of the subscription.
+func (u consoleUser) edits() {
+	u.c.tb.Helper()
+	u.menu("subscriptions")
+	u.Press(`#list a[href="/console/subscriptions/SMS/orders"]`)
+	u.Press(`a[href="/console/subscriptions/SMS/orders/edit"]`)
+	u.at("/console/subscriptions/SMS/orders/edit")
+}
+
+// saves sends the form that is open, with its name. On a busy machine the
+// cluster may choose a leader once more just then: what is refused for that is
+// typed again.
+func (u consoleUser) saves(name string) {
+	u.c.tb.Helper()
+	for range 5 {
+		u.Press("#subscription .actions .button.primary")
+		u.Until(`document.readyState === "complete" && (document.body.innerText.includes("orders was saved.") || document.querySelector("h1")?.innerText === "Not available now")`)
+		if strings.Contains(u.Text("main"), "was saved.") {
+			u.See(name)
+			return
+		}
+		u.edits()
+		u.Until(`!document.querySelector("#subscription .button.primary").disabled`)
+		u.Fill("#f-name", name)
+	}
+	u.c.tb.Error("the form was refused five times")
+}
+
+// readsDuringOutage looks at pages that are made without a quorum; the last is
+// the form of the subscription.
+func (u consoleUser) readsDuringOutage() {
+	u.c.tb.Helper()
+	u.menu("cluster")
+	u.See("Read only.")
+	u.Until(`document.querySelectorAll('main a.button[aria-disabled="true"]').length > 0 && !document.querySelector('a[href$="/remove"], a[href$="/transfer"]')`)
+	u.menu("subscriptions")
+	u.Press(`#list a[href="/console/subscriptions/SMS/orders"]`)
+	u.See("What you see was current")
+	u.Press(`a[href="/console/subscriptions/SMS/orders/edit"]`)
+	u.See("nothing can be changed now")
+	u.Until(`document.querySelector("#subscription .button.primary").disabled`)
 }

@@ -147,11 +147,16 @@ func (w *watcher) serveSeries(_ context.Context, q seriesQuery) (stats.Minutes, 
 
 // addBacklog puts what is owed beside what was done.
 func addBacklog(st *event.Stats, lanes []outbox.LaneBacklog) {
+	places := make(map[string]int, len(st.Profiles))
+	for i := range st.Profiles {
+		places[st.Profiles[i].ProfileID] = i
+	}
 	for _, l := range lanes {
 		id := profileOf(l.Destination)
-		i := slices.IndexFunc(st.Profiles, func(p event.ProfileStats) bool { return p.ProfileID == id })
-		if i < 0 {
+		i, ok := places[id]
+		if !ok {
 			i = len(st.Profiles)
+			places[id] = i
 			st.Profiles = append(st.Profiles, event.ProfileStats{ProfileID: id, Outcomes: map[string]int64{}})
 		}
 		for _, p := range []*event.ProfileStats{&st.Profiles[i], &st.Total} {

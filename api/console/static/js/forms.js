@@ -19,7 +19,7 @@ document.querySelector("[data-focus]")?.focus();
 
 // Questions (a.data-dialog) open in a dialog instead of a page of their own.
 document.addEventListener("click", async (e) => {
-  const link = e.target.closest?.("a[data-dialog]");
+  const link = e.target.closest?.("a[data-dialog][href]");
   if (!link || e.ctrlKey || e.metaKey || e.shiftKey || e.button) return;
   e.preventDefault();
   try {
