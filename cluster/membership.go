@@ -77,7 +77,7 @@ func (n *Node) join(ctx context.Context, fail context.CancelCauseFunc) {
 		switch model.CodeOf(err) { //nolint:exhaustive // everything else is worth another try
 		case "":
 			n.mu.Lock()
-			n.wasIn = true
+			n.wasIn, n.refused = true, 0 // what leaders said before counts no more
 			n.mu.Unlock()
 			n.log.Info("the cluster took this node in; waiting for its log", "through", addr)
 			return

@@ -178,6 +178,23 @@ func TestCluster_wiped(t *testing.T) {
 	})
 }
 
+// What leaders said of a node before it was taken in, and what is on its way then,
+// does not end it (INV member-2).
+func TestCluster_wipedInSlowNetwork(t *testing.T) {
+	t.Parallel()
+	for step := range 8 {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t, 3)
+			s.Net.Latency(10*time.Duration(step)*time.Millisecond, 30*time.Millisecond)
+			s.Crash("n3")
+			s.Wipe("n3")
+			s.Start("n3")
+			s.WaitVoters(3)
+			s.Close()
+		})
+	}
+}
+
 // TestCluster_removeRefusedWithoutQuorum: the rest must be able to go on.
 func TestCluster_removeRefusedWithoutQuorum(t *testing.T) {
 	t.Parallel()
