@@ -146,11 +146,11 @@ func (t *Tab) hear(ev any) {
 	}
 }
 
-// Requests is how many requests were made since the last Quiet.
-func (t *Tab) Requests() int {
+// Requests are the URLs that were asked for since the last Quiet.
+func (t *Tab) Requests() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.requests)
+	return slices.Clone(t.requests)
 }
 
 // Quiet fails when a page asked for something elsewhere than at origin, or
