@@ -46,10 +46,15 @@ func showPalette(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.w.Header().Set("Content-Type", "application/json")
+	return v.fragment("application/json", b), nil
+}
+
+// fragment answers with what a script of a page has asked for, which is no page.
+func (v *visit) fragment(contentType string, b []byte) *answer {
+	v.w.Header().Set("Content-Type", contentType)
 	v.w.WriteHeader(http.StatusOK)
 	_, _ = v.w.Write(b) // the browser is gone: there is nobody to tell
-	return &answer{written: true}, nil
+	return &answer{written: true}
 }
 
 // paletteIDs has the beginning of the lists; one that cannot be read now is

@@ -1,7 +1,5 @@
 package console
 
-import "net/http"
-
 // stateFile is any file whose set of templates has the shared ones.
 const stateFile = "problem.html"
 
@@ -16,8 +14,5 @@ func showState(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.WriteHeader(http.StatusOK)
-	_, _ = v.w.Write(b) // the browser is gone: there is nobody to tell
-	return &answer{written: true}, nil
+	return v.fragment("text/html; charset=utf-8", b), nil
 }
