@@ -39,6 +39,7 @@ type Group struct {
 	hints       *hints
 	leaderReads rounds
 	reads       rounds
+	lastCommand lastCommand
 	// config, when it has a value, is taken: it keeps membership changes of this
 	// leader one after another.
 	config chan struct{}

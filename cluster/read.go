@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -54,8 +55,8 @@ func (g *Group) read(ctx context.Context) (index uint64, err error) {
 	return index, err
 }
 
-// leaderRead gives an index that holds everything acknowledged before the
-// call, after making sure that no other leader had been elected by then. The
+// leaderRead gives an index that holds everything acknowledged or read before
+// the call, after making sure that no other leader had been elected by then. The
 // first of a term passes through the log.
 func (g *Group) leaderRead(ctx context.Context) (uint64, error) {
 	term := g.raft.CurrentTerm()
@@ -65,8 +66,53 @@ func (g *Group) leaderRead(ctx context.Context) (uint64, error) {
 	if err := g.passBarrier(ctx, term); err != nil {
 		return 0, err
 	}
-	index := g.AppliedIndex()
+	index, err := g.committed()
+	if err != nil {
+		return 0, err
+	}
 	return index, g.confirm(ctx, term)
+}
+
+// lastCommand is the index of the last command up to an index of the log.
+type lastCommand struct {
+	mu          sync.Mutex
+	upTo, index uint64
+}
+
+// committed is the index of the last command of which this node knows that it
+// is committed. On a leader that has passed the barrier of its term it covers
+// all that any node has applied.
+//
+// INV read-2: what this node itself has applied would not do. Followers hear of
+// a commitment while it is still at it, and what somebody has read there, the
+// next read here must not lack.
+func (g *Group) committed() (uint64, error) {
+	applied, commit := g.AppliedIndex(), g.raft.CommitIndex()
+	l := &g.lastCommand
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := max(applied, l.upTo)
+	last := max(applied, l.index)
+	for i := commit; i > known; i-- {
+		// Entries of raft itself reach no state machine, so nobody could wait
+		// until they are applied.
+		var e raft.Log
+		err := g.stores.Log.GetLog(i, &e)
+		if errors.Is(err, raft.ErrLogNotFound) {
+			break // INV group-3: it was cut off behind a snapshot, so it is applied
+		}
+		if err != nil {
+			return 0, unavailable("the log could not be read").WithCause(err)
+		}
+		if e.Type == raft.LogCommand {
+			last = i
+			break
+		}
+	}
+	if commit > l.upTo {
+		l.upTo, l.index = commit, last
+	}
+	return last, nil
 }
 
 // serveRead gives a follower a read index.

@@ -15,16 +15,20 @@ import (
 	"example.com/belfry/fsm/model"
 )
 
-// acked is what has been acknowledged so far.
+// acked is what has been acknowledged, or read, so far.
 type acked struct {
 	mu   sync.Mutex
 	cmds []string
 }
 
-func (a *acked) add(cmd string) {
+func (a *acked) add(cmds ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cmds = append(a.cmds, cmd)
+	for _, c := range cmds {
+		if !slices.Contains(a.cmds, c) {
+			a.cmds = append(a.cmds, c)
+		}
+	}
 }
 
 func (a *acked) list() []string {
@@ -33,8 +37,8 @@ func (a *acked) list() []string {
 	return slices.Clone(a.cmds)
 }
 
-// read reads linearizably at a node and returns what was acknowledged before
-// but is not there.
+// read reads linearizably at a node and returns what was acknowledged, or read
+// anywhere, before but is not there.
 func (s *sim) read(at string, g *cluster.Group, l *ledger, a *acked, limit time.Duration) (ok bool, err error) {
 	want := a.list()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -51,11 +55,13 @@ func (s *sim) read(at string, g *cluster.Group, l *ledger, a *acked, limit time.
 			return true, fmt.Errorf("%s read %v without %s", at, got, w)
 		}
 	}
+	a.add(got...)
 	return true, nil
 }
 
-// TestGroup_Linearize_neverStale: INV read-1, whatever happens to a leader, no
-// node's read lacks what was acknowledged anywhere before it began.
+// TestGroup_Linearize_neverStale: INV read-1, read-2, whatever happens to a
+// leader, no node's read lacks what was acknowledged or read anywhere before it
+// began.
 func TestGroup_Linearize_neverStale(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(s *sim, leader string){
@@ -73,6 +79,12 @@ func TestGroup_Linearize_neverStale(t *testing.T) {
 		"one link": func(s *sim, leader string) { s.Net.Isolate(leader, s.others(leader)[0]) },
 		"hands over": func(s *sim, leader string) {
 			_ = s.Node(leader).TransferLeadership(s.t.Context(), "config")
+		},
+		"applies late": func(s *sim, leader string) {
+			for range 5 {
+				time.AfterFunc(50*time.Millisecond, s.ledger(leader).hold())
+				time.Sleep(100 * time.Millisecond)
+			}
 		},
 		"nothing": func(*sim, string) {},
 	} {
@@ -278,6 +290,54 @@ func TestGroup_Linearize_firstOfTerm(t *testing.T) {
 		close(hold)
 		if err := s.config(next).Linearize(t.Context()); err != nil || len(s.ledger(next).list()) != 1 {
 			t.Errorf("read %v, %v", s.ledger(next).list(), err)
+		}
+		s.Close()
+	})
+}
+
+// TestGroup_Linearize_leaderBehind: INV read-2, a follower may apply what is
+// committed before the leader does. Once somebody has read it there, no read
+// lacks it: not at the leader, whose state does not have it yet, and nowhere else.
+func TestGroup_Linearize_leaderBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 3)
+		leader := s.WaitLeader("config")
+		first := s.others(leader)[0]
+		s.propose(leader, "config", "before")
+		release := s.ledger(leader).hold()
+		answered := make(chan error, 1)
+		go func() {
+			_, _, err := s.config(first).Propose(t.Context(), []byte("x"))
+			answered <- err
+		}()
+		s.Wait("x at a follower", func() bool { return s.ledger(first).length() == 2 })
+		a := &acked{}
+		a.add("before")
+		if ok, err := s.read(first, s.config(first), s.ledger(first), a, time.Second); !ok || err != nil {
+			t.Fatalf("the follower reads: %v, %v", ok, err)
+		}
+		a.add("x") // it has been seen
+		for _, id := range s.Running() {
+			ok, err := s.read(id, s.config(id), s.ledger(id), a, 500*time.Millisecond)
+			if err != nil {
+				t.Error(err)
+			}
+			if id == leader && ok {
+				t.Errorf("%s leads, and reads what it has not applied", id)
+			}
+			if age := s.Node(id).StateAge(); id == leader && age < 500*time.Millisecond {
+				t.Errorf("%s leads, and takes its state for %v old", id, age)
+			}
+		}
+		release()
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		for _, id := range s.Running() {
+			if ok, err := s.read(id, s.config(id), s.ledger(id), a, time.Second); !ok || err != nil {
+				t.Errorf("%s reads after all: %v, %v", id, ok, err)
+			}
 		}
 		s.Close()
 	})

@@ -325,7 +325,12 @@ func (n *Node) receive(r nodeReport) reportReply {
 	// Before the barrier of its term the leader may lack what a leader before
 	// has committed.
 	if r.Ready && server.Suffrage == raft.Voter && !leaves && g.barrier.Load() == term {
-		a.Granted, a.BehindNs, a.Commands = true, max(0, now.Sub(quorum).Nanoseconds()), g.AppliedIndex()
+		commands, err := g.committed()
+		if err != nil {
+			g.log.Warn("nobody gets a lease: the log could not be read", "error", err)
+			return a
+		}
+		a.Granted, a.BehindNs, a.Commands = true, max(0, now.Sub(quorum).Nanoseconds()), commands
 	}
 	return a
 }
@@ -366,12 +371,14 @@ func (n *Node) StateAge() time.Duration {
 	if _, until := n.Lease(); !until.IsZero() {
 		age = time.Since(until) + n.o.LeaseTTL
 	}
-	// After the barrier of its term a leader has all that was acknowledged
-	// while a quorum followed it.
+	// After the barrier of its term a leader that has applied what is committed
+	// has all that was acknowledged while a quorum followed it.
 	g := n.groups[0]
 	term := g.raft.CurrentTerm()
 	if g.raft.State() == raft.Leader && g.barrier.Load() == term {
-		if quorum := g.quorumContact(term); !quorum.IsZero() {
+		quorum := g.quorumContact(term)
+		commands, err := g.committed()
+		if err == nil && commands <= g.AppliedIndex() && !quorum.IsZero() {
 			age = min(age, time.Since(quorum))
 		}
 	}

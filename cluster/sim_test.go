@@ -19,10 +19,31 @@ import (
 type ledger struct {
 	mu       sync.Mutex
 	cmds     []string
-	restored int // how often a snapshot replaced the state
+	restored int           // how often a snapshot replaced the state
+	held     chan struct{} // while it is open, nothing is applied
+}
+
+// hold has what comes next wait until release is called.
+func (l *ledger) hold() (release func()) {
+	held := make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = held
+	return func() {
+		l.mu.Lock()
+		l.held = nil
+		l.mu.Unlock()
+		close(held)
+	}
 }
 
 func (l *ledger) Apply(e *raft.Log) any {
+	l.mu.Lock()
+	held := l.held
+	l.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch string(e.Data) {
