@@ -132,7 +132,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if timed {
 		conn.first.Store(0) // the next byte is that of the next request
 	}
-	in := s.arrived(r, body)
+	in := s.arrived(r, body, err == nil)
 	op.Key = in.Dest
 	var b behaviour
 	if s.behave != nil {
@@ -161,8 +161,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// arrived reads a request.
-func (s *sink) arrived(r *http.Request, body []byte) history.Arrived {
+// arrived reads a request. The body of one that is not whole, as its sender was
+// killed, says nothing: neither what is in it nor whether its signature fits.
+func (s *sink) arrived(r *http.Request, body []byte, whole bool) history.Arrived {
 	in := history.Arrived{WebhookID: r.Header.Get("Webhook-Id")}
 	in.Attempt, _ = strconv.Atoi(r.Header.Get("Belfry-Attempt"))
 	if p := strings.Split(r.URL.Path, "/"); len(p) >= 4 {
@@ -170,7 +171,12 @@ func (s *sink) arrived(r *http.Request, body []byte) history.Arrived {
 		in.URLVersion, _ = strconv.Atoi(p[3])
 	}
 	in.Auth, in.Version = s.keys.recognise(in.Dest, r.Header, body)
-	readEvents(&in, body)
+	switch {
+	case whole:
+		readEvents(&in, body)
+	case in.Auth == typeHMAC:
+		in.Auth, in.Version = "", 0
+	}
 	return in
 }
 

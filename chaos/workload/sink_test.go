@@ -3,8 +3,11 @@ package workload
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +87,49 @@ func TestSink_recordsWhatArrives(t *testing.T) {
 	for _, op := range got[2:] {
 		if in := into[history.Arrived](t, op.In); len(in.Runs) != 0 || len(in.Strange) != 1 {
 			t.Errorf("a body without form: %s", op.In)
+		}
+	}
+}
+
+// A request whose sender was killed in the middle of it holds nothing that
+// could be judged, however it ends.
+func TestSink_notWhole(t *testing.T) {
+	t.Parallel()
+	e, ops := testEnv(t, nowhere)
+	s, err := e.newSink(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := url.Parse(s.url("acct", "dest", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"", `{"results":[`} {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", to.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nX-Ib-Hmac-Signature: SHA256=00\r\nWebhook-Id: w-1\r\n\r\n%s", to.Path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil { //nolint:forcetypeassert // the network is tcp
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, c) // until it was recorded and the connection ends
+		_ = c.Close()
+	}
+	got := ops()
+	if len(got) != 2 {
+		t.Fatalf("%d arrivals, want 2", len(got))
+	}
+	want := history.Arrived{WebhookID: "w-1", Account: "acct", Dest: "dest", URLVersion: 1}
+	for _, op := range got {
+		if op.Outcome != history.Unknown {
+			t.Errorf("recorded as %+v", op)
+		}
+		if d := cmp.Diff(want, into[history.Arrived](t, op.In)); d != "" {
+			t.Errorf("not whole (-want +got):\n%s", d)
 		}
 	}
 }
