@@ -46,7 +46,7 @@ func read(t *testing.T, s Stores) answers {
 	for _, k := range []string{"CurrentTerm", "LastVoteTerm", "LastVoteCand"} {
 		v, err := s.Stable.Get([]byte(k))
 		if err != nil {
-			t.Fatalf("%s after a check: %v", k, err)
+			v = fmt.Append(nil, "no value: ", err)
 		}
 		a.Values[k] = string(v)
 	}
@@ -221,6 +221,47 @@ func TestOpenStores_bits(t *testing.T) {
 				t.Logf("%s: %d of %d damages were refused", name, refused, tried)
 			}
 		})
+	}
+}
+
+// INV group-5: the term and the vote are few bytes of a large file; here each bit
+// of them is tried.
+func TestCheckedStable_bits(t *testing.T) {
+	t.Parallel()
+	w, err := openWitness(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.close() }()
+	inner := raft.NewInmemStore()
+	s := &checkedStable{inner, "raft.db", w}
+	if err := errors.Join(s.SetUint64(keyTerm, 4), s.SetUint64(keyVoteTerm, 4), s.Set(keyCandidate, []byte("n2:8600")), s.check()); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range [][]byte{keyTerm, keyVoteTerm, keyCandidate} {
+		good, err := inner.Get(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 8 * len(good) {
+			b := bytes.Clone(good)
+			b[i/8] ^= 1 << (i % 8)
+			if err := inner.Set(key, b); err != nil {
+				t.Fatal(err)
+			}
+			if v, err := s.Get(key); !errors.Is(err, ErrDamaged) {
+				t.Errorf("bit %d of byte %d of %s: believed as %x (%v)", i%8, i/8, key, v, err)
+			}
+			if err := s.check(); !errors.Is(err, ErrDamaged) {
+				t.Errorf("bit %d of byte %d of %s: checked, and %v", i%8, i/8, key, err)
+			}
+		}
+		if err := inner.Set(key, good); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.check(); err != nil {
+		t.Errorf("what is whole again: %v", err)
 	}
 }
 

@@ -185,11 +185,19 @@ func TestCluster_wipedInSlowNetwork(t *testing.T) {
 	for step := range 8 {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(t, 3)
-			s.Net.Latency(10*time.Duration(step)*time.Millisecond, 30*time.Millisecond)
+			s.Net.Latency(5*time.Duration(step)*time.Millisecond, 10*time.Millisecond)
+			for _, id := range []string{"n1", "n2"} { // what they said last may come first
+				s.Net.Delay(id, "n3", 0, 150*time.Millisecond)
+			}
 			s.Crash("n3")
 			s.Wipe("n3")
 			s.Start("n3")
-			s.WaitVoters(3)
+			s.Wait("n3 has its vote again", func() bool {
+				if over, err := s.Over("n3"); over {
+					t.Fatalf("step %d: n3 ended: %v", step, err)
+				}
+				return s.Voters(3)
+			})
 			s.Close()
 		})
 	}

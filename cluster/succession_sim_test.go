@@ -12,8 +12,9 @@ import (
 )
 
 // standstill is how long changes and reads may stand still when the leader is
-// silent: two elections, as the first may find no winner, and a heartbeat.
-const standstill = 5 * cluster.DefaultHeartbeat
+// silent: some elections, as each may find no winner, and a heartbeat. Who waits
+// for the old leader waits for longer: a read 3 s, a change 10 s.
+const standstill = 8 * cluster.DefaultHeartbeat
 
 // TestGroup_silentLeader: what a follower has asked a leader that hangs or was
 // cut off is answered when the next one is there: a read by the new leader, a

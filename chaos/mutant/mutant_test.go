@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,44 @@ func TestAll_seeded(t *testing.T) {
 	}
 	if _, ok := Find("nothing"); ok {
 		t.Error("a mutant was found that does not exist")
+	}
+}
+
+// TestAll_found: every bug that FOUND.md tells of names the mutants that bring it
+// back, which exist, or says that it has none; and each of them is named there.
+func TestAll_found(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(filepath.Join("..", "FOUND.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bugs, _ := strings.Cut(string(b), "\n## In belfry\n")
+	bugs, _, _ = strings.Cut(bugs, "\n## ")
+	named := map[string]bool{}
+	entries := strings.Split(bugs, "\n### ")[1:]
+	if len(entries) < 15 {
+		t.Fatalf("FOUND.md has %d entries; the test does not understand it", len(entries))
+	}
+	for _, entry := range entries {
+		title, rest, _ := strings.Cut(entry, "\n")
+		i := strings.LastIndex(rest, "Mutant")
+		if i < 0 {
+			if !strings.Contains(rest, "No mutant: see `chaos/mutant/DESIGN.md`.") {
+				t.Errorf("%q names no mutant", title)
+			}
+			continue
+		}
+		for _, name := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(rest[i:], -1) {
+			named[name[1]] = true
+			if _, ok := Find(name[1]); !ok {
+				t.Errorf("%q names %s, which is no mutant", title, name[1])
+			}
+		}
+	}
+	for _, m := range slices.Concat(foundInCluster(), foundInDispatch(), foundInFiles()) {
+		if !named[m.Name] {
+			t.Errorf("FOUND.md does not name %s", m.Name)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package outbox
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"example.com/belfry/dispatch/event"
 )
@@ -114,5 +118,62 @@ func TestOpen_damagedFileIsRefused(t *testing.T) {
 		} else if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "with an empty data directory") {
 			t.Errorf("%s: the error does not name the file and say what to do: %v", name, err)
 		}
+	}
+}
+
+// TestOpen_alteredRow: INV outbox-19, a file of which one row is another than the
+// one that was written is refused.
+func TestOpen_alteredRow(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "o.db")
+	s, err := Open(Options{Path: path, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := drive(t, s)
+	for i := range 3 {
+		id := fmt.Sprint("d", i)
+		d.accept(testEpoch, given(fmt.Sprint("e", i)), 1, time.Hour, id)
+		d.settle(testEpoch, Settlement{DeliveryID: id, Status: event.StatusRetrying, Attempt: 1, NextAt: testEpoch.Add(time.Hour), WebhookID: id})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range [][]byte{bucketMeta, bucketEvents, bucketDeliveries, bucketProgress, bucketReceipts, bucketByEvent} {
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		alterRow(t, path, bucket)
+		if s, err := Open(Options{Path: path, NoSync: true}); err == nil {
+			t.Errorf("an altered row of %s is taken for what was written", bucket)
+			_ = s.Close()
+		} else if !errors.Is(err, errRow) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: the error does not name the file and say what to do: %v", bucket, err)
+		}
+	}
+}
+
+// alterRow flips one bit of the last row of a bucket.
+func alterRow(t *testing.T, path string, bucket []byte) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		k, v := tx.Bucket(bucket).Cursor().Last()
+		if len(v) == 0 {
+			return errors.New("there is no row")
+		}
+		b := bytes.Clone(v)
+		b[(len(b)-sumBytes)/2] ^= 1
+		return tx.Bucket(bucket).Put(bytes.Clone(k), b)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatalf("%s: %v", bucket, err)
 	}
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -68,5 +69,25 @@ func TestRewriteTails(t *testing.T) {
 	}
 	if err := rewriteTails(filepath.Join(root, "missing")); err != nil {
 		t.Errorf("a directory that is not there yet: %v", err)
+	}
+}
+
+// A start does that, also with files that nothing of the node opens.
+func TestStart_rewritesTails(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t, 1)
+	c.stop(c.nodes[0])
+	old := time.Now().Add(-time.Hour)
+	path := filepath.Join(c.nodes[0].cfg.DataDir, "other.db")
+	if err := errors.Join(os.WriteFile(path, []byte("left in memory"), 0o600), os.Chtimes(path, old, old)); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[0] = c.start(c.nodes[0].cfg)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !info.ModTime().After(old.Add(time.Minute)) {
+		t.Errorf("%s was not written again", path)
 	}
 }
