@@ -87,7 +87,7 @@ func (c statsChoice) of(st event.Stats) statsWire {
 		}
 	}
 	w.ProfilesFound = len(w.Profiles)
-	slices.SortStableFunc(w.Profiles, c.sort.compare)
+	slices.SortFunc(w.Profiles, c.sort.compare)
 	if c.size > 0 {
 		from := min(c.page, len(w.Profiles)/c.size+1) * c.size // page may be large
 		from = min(from, len(w.Profiles))

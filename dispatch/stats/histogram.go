@@ -27,8 +27,13 @@ func bucketOf(took time.Duration) int {
 	return min(int(math.Log(float64(took)/float64(minTook))/logGrowth), buckets-1)
 }
 
-// middleOf is what a bucket stands for, in milliseconds.
-func middleOf(bucket int) float64 { return math.Pow(growth, float64(bucket)+0.5) }
+// middles are what the buckets stand for, in milliseconds.
+var middles = func() (m [buckets]float64) {
+	for i := range m {
+		m[i] = math.Pow(growth, float64(i)+0.5)
+	}
+	return m
+}()
 
 // histogram counts times by bucket.
 type histogram [buckets]int64
@@ -39,7 +44,7 @@ func (h *histogram) quantile(q float64, total int64) float64 {
 	rank := max(int64(math.Ceil(q*float64(total))), 1)
 	for i, n := range h {
 		if rank -= n; rank <= 0 {
-			return math.Round(middleOf(i)*100) / 100
+			return math.Round(middles[i]*100) / 100
 		}
 	}
 	return 0

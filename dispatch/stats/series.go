@@ -64,19 +64,26 @@ func (m *Minutes) Merge(o Minutes) {
 func (r *Recorder) Series(account, profileID string, window time.Duration) Minutes {
 	now := r.opts.Now()
 	first, last := minuteOf(since(now.Add(-window), now)), minuteOf(now)
-	var m Minutes
+	sums := map[int64]*sum{}
 	for _, e := range r.pairsOf(account, profileID) {
 		p := e.Value.(*pair)
 		// Pair by pair, so that attempts do not wait for all of them.
 		r.mu.Lock()
-		for _, s := range p.ring {
-			if s != nil && first <= s.minute && s.minute <= last {
-				x := m.minute(s.minute)
-				s.addTo(&x.Profile)
-				x.Accepted += int64(s.accepted)
+		for minute := first; minute <= last; minute++ {
+			s := p.at(minute)
+			if s == nil {
+				continue
 			}
+			if sums[minute] == nil {
+				sums[minute] = &sum{}
+			}
+			sums[minute].add(s)
 		}
 		r.mu.Unlock()
+	}
+	m := Minutes{Minutes: make(map[int64]*Minute, len(sums))}
+	for at, x := range sums {
+		m.Minutes[at] = &Minute{Profile: *x.profile(), Accepted: x.accepted}
 	}
 	return m
 }
