@@ -78,6 +78,7 @@ type Node struct {
 	apiListener, adminListener net.Listener // adminListener is nil without --admin-addr
 	apiAddr, adminAddr         string
 	bootstrapKey               string
+	begun                      atomic.Bool // bootstrap is over
 }
 
 // groupConfig and groupEvents are the raft groups of a node.
@@ -154,7 +155,11 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.serveHTTP(); err != nil {
 		return err
 	}
-	return n.bootstrap(ctx)
+	if err := n.bootstrap(ctx); err != nil {
+		return err
+	}
+	n.begun.Store(true)
+	return nil
 }
 
 // openStores opens what lies in the data directory.

@@ -153,3 +153,17 @@ func TestNode_restart_keepsConfigAndObligations(t *testing.T) {
 		return strings.Contains(string(c.must(c.nodes[0], http.MethodGet, "/events/1/events/m-1", nil).body), `"status":"DELIVERED"`)
 	})
 }
+
+// A node that begins a cluster answers before there is a key it could know; it
+// is not ready before.
+func TestNode_readyWithItsFirstKey(t *testing.T) {
+	t.Parallel()
+	if err := new(Node).bootstrapped(t.Context()); !errors.Is(err, errNoAccount) {
+		t.Errorf("a node that has not begun: %v", err)
+	}
+	c := newTestCluster(t, 1)
+	a := c.do(c.nodes[0], http.MethodGet, "/readyz?verbose", nil)
+	if a.status != http.StatusOK || !strings.Contains(string(a.body), "[+]first account ok") {
+		t.Errorf("a node that has: %d %s", a.status, a.body)
+	}
+}

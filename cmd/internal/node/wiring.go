@@ -295,6 +295,7 @@ func (n *Node) serveHTTP() error {
 		{Name: "cluster", Run: n.cluster.Ready},
 		{Name: "config", Run: func(context.Context) error { return n.publisher.Current() }},
 		{Name: "drained", Run: n.undrained},
+		{Name: "first account", Run: n.bootstrapped},
 	}
 	all := n.newFleet(ready)
 	n.cluster.Handle(methodHealth, answers(all.serveHealth))
@@ -385,5 +386,16 @@ func (n *Node) bootstrap(ctx context.Context) error {
 		return fmt.Errorf("make the first account: %w", err)
 	}
 	n.bootstrapKey = made
+	return nil
+}
+
+var errNoAccount = errors.New("the first account and its key are still being made")
+
+// bootstrapped is a check of readiness: a node that begins a cluster answers
+// before there is a key that it could know.
+func (n *Node) bootstrapped(context.Context) error {
+	if !n.begun.Load() {
+		return errNoAccount
+	}
 	return nil
 }
