@@ -98,7 +98,7 @@ func listCertificates[W any](r *request, wire func(model.Certificate) W) error {
 		return err
 	}
 	var v model.Violations
-	f := model.CertificateFilter{Search: r.search(&v)}
+	f := model.CertificateFilter{Search: r.search(&v), ExpiresBefore: r.timeFilter("expiresBefore", &v)}
 	if q, ok := r.query["sortBy"]; ok {
 		f.SortByID = len(q) == 1 && q[0] == "CERTIFICATE_ID"
 		if !f.SortByID {

@@ -140,7 +140,7 @@ func (f *fakeConfig) Certificate(account, id string) (model.Certificate, error) 
 
 func (f *fakeConfig) ListCertificates(account string, fl model.CertificateFilter, page, size int) (model.Page[model.Certificate], error) {
 	p, err := list(f, f.certs, func(c model.Certificate) bool {
-		return c.Account == account && hasFold(fl.Search, c.ID)
+		return c.Account == account && hasFold(fl.Search, c.ID) && (fl.ExpiresBefore.IsZero() || c.ValidUntil.Before(fl.ExpiresBefore))
 	}, func(c model.Certificate) uint64 { return c.CreatedIndex }, 0, 1<<20)
 	if fl.SortByID {
 		slices.SortFunc(p.Items, func(a, b model.Certificate) int { return strings.Compare(a.ID, b.ID) })

@@ -132,10 +132,14 @@ func TestListCertificates_searchAndSort(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.Limits.CertificateRequests = 1000 })
 	for _, id := range []string{"b-web", "a-web", "c-app"} {
 		c := model.Certificate{Account: accAcme, ID: id, ValidUntil: h.o.Now().Add(time.Hour)}
+		if id == "a-web" {
+			c.ValidUntil = c.ValidUntil.Add(time.Hour)
+		}
 		if _, err := h.config.CreateCertificate(t.Context(), model.Actor{}, c, model.NewSecret("k")); err != nil {
 			t.Fatal(err)
 		}
 	}
+	soon := h.o.Now().Add(90 * time.Minute).UTC().Format(time.RFC3339)
 	for _, l := range []string{certs, certs + "/status"} {
 		for query, want := range map[string][]string{
 			"":                                     {"c-app", "a-web", "b-web"},
@@ -147,6 +151,9 @@ func TestListCertificates_searchAndSort(t *testing.T) {
 			"?direction=DESC&search=web":           {"b-web", "a-web"},
 			"?direction=DESC&size=1&page=1":        {"b-web"},
 			"?search=" + strings.Repeat("x", 255):  {},
+			"?expiresBefore=" + soon:               {"c-app", "b-web"},
+			"?search=web&expiresBefore=" + soon:    {"b-web"},
+			"?expiresBefore=2026-01-31T12:00:00Z":  {},
 		} {
 			ids, _ := results(t, h.must(t, "GET", l+query, keyRead, "", 200), "certificateId")
 			if d := cmp.Diff(want, ids); d != "" {
@@ -156,6 +163,7 @@ func TestListCertificates_searchAndSort(t *testing.T) {
 		for query, field := range map[string]string{
 			"sortBy=NAME": "sortBy", "sortBy=certificate_id": "sortBy", "sortBy=": "sortBy", "sortBy=CERTIFICATE_ID&sortBy=CERTIFICATE_ID": "sortBy",
 			"direction=desc": "direction", "direction=": "direction", "direction=ASC&direction=DESC": "direction",
+			"expiresBefore=": "expiresBefore", "expiresBefore=tomorrow": "expiresBefore", "expiresBefore=2026-01-31": "expiresBefore", "expiresBefore=1750000000000": "expiresBefore",
 			"search=a&search=b": "search", "search=%0A": "search", "search=" + strings.Repeat("x", 256): "search",
 		} {
 			e := readContractError(t, h.must(t, "GET", l+"?"+query, keyRead, "", 400))

@@ -63,12 +63,20 @@ func (p *queryReader) time(name string) time.Time {
 	if !ok {
 		return time.Time{}
 	}
+	t, msg := instant(s)
+	if msg != "" {
+		p.v.Add(name, "%s", msg)
+	}
+	return t
+}
+
+// instant reads a time, or says what is wrong with it.
+func instant(s string) (t time.Time, wrong string) {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
-		p.v.Add(name, "must be a time such as 2026-01-31T12:00:00Z (RFC 3339)")
-		return time.Time{}
+		return time.Time{}, "must be a time such as 2026-01-31T12:00:00Z (RFC 3339)"
 	}
-	return t.UTC()
+	return t.UTC(), ""
 }
 
 // limit gives the number of rows that the caller wants at most.
@@ -128,6 +136,16 @@ const MaxSearchText = 255
 // that a form can send it.
 func (r *request) search(v *model.Violations) string {
 	return r.filter("search", func(s string) string { return model.CheckText(s, 0, MaxSearchText) }, v)
+}
+
+// timeFilter reads an instant; zero when it is not there.
+func (r *request) timeFilter(name string, v *model.Violations) time.Time {
+	var t time.Time
+	r.filter(name, func(s string) (wrong string) {
+		t, wrong = instant(s)
+		return wrong
+	}, v)
+	return t
 }
 
 // idFilter reads an id that the rows of a list refer to. INV api-6: storage is

@@ -294,7 +294,7 @@ func fitsSecurity(tx *bbolt.Tx, account string, f model.SecurityFilter) func([]b
 // ListCertificates lists from the newest to the oldest, or by id.
 func (s *Store) ListCertificates(account string, f model.CertificateFilter, page, size int) (out model.Page[model.Certificate], err error) {
 	pre := prefix(account)
-	if f.Search == "" && !f.SortByID {
+	if f.Search == "" && !f.SortByID && f.ExpiresBefore.IsZero() {
 		return newest(s, certificates, pre, page, size)
 	}
 	err = s.view(func(tx *bbolt.Tx) error {
@@ -312,7 +312,15 @@ func (s *Store) ListCertificates(account string, f model.CertificateFilter, page
 					k = v
 				}
 				id := bytes.TrimPrefix(k, pre)
-				if search.in(id) && !yield(string(id)) {
+				if !search.in(id) {
+					continue
+				}
+				if !f.ExpiresBefore.IsZero() {
+					if c, _ := certificates.get(tx, key(account, string(id))); !c.ValidUntil.Before(f.ExpiresBefore) {
+						continue
+					}
+				}
+				if !yield(string(id)) {
 					return
 				}
 			}

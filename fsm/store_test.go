@@ -271,8 +271,10 @@ func TestStore_lists(t *testing.T) {
 func TestStore_ListCertificates(t *testing.T) {
 	t.Parallel()
 	s := seeded(t)
-	for _, id := range []string{"b2", "a1", "ab"} {
-		mustDo(t, s, CreateCertificate{head(epoch), testCertificate("a", id)})
+	for i, id := range []string{"b2", "a1", "ab"} {
+		c := testCertificate("a", id)
+		c.ValidUntil = epoch.Add(time.Duration(i) * time.Hour)
+		mustDo(t, s, CreateCertificate{head(epoch), c})
 	}
 	for _, c := range []struct {
 		f    model.CertificateFilter
@@ -283,6 +285,9 @@ func TestStore_ListCertificates(t *testing.T) {
 		{model.CertificateFilter{SortByID: true}, "a1 ab b2 c"},
 		{model.CertificateFilter{SortByID: true, Descending: true}, "c b2 ab a1"},
 		{model.CertificateFilter{SortByID: true, Search: "a"}, "a1 ab"},
+		{model.CertificateFilter{ExpiresBefore: epoch.Add(2 * time.Hour)}, "a1 b2 c"},
+		{model.CertificateFilter{ExpiresBefore: epoch.Add(time.Hour + 1), SortByID: true, Search: "a"}, "a1"},
+		{model.CertificateFilter{ExpiresBefore: epoch.Add(-time.Hour)}, "c"}, // which has no dates
 	} {
 		p, err := s.ListCertificates("a", c.f, 0, 10)
 		var ids []string

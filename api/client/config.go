@@ -143,7 +143,8 @@ func (c *Client) DeleteSecurity(ctx context.Context, id string) error {
 	return c.del(ctx, path(securityPath, id))
 }
 
-// Certificates lists the certificates; q takes search, sortBy and direction.
+// Certificates lists the certificates; q takes search, expiresBefore, sortBy and
+// direction.
 func (c *Client) Certificates(ctx context.Context, q url.Values, r Read) (Page[Certificate], error) {
 	return get[Page[Certificate]](ctx, c, certificatesPath, merge(r.query(), q))
 }

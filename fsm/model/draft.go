@@ -1,6 +1,9 @@
 package model
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Opt is a member of a partial update: absent (leave as it is), null (clear)
 // or a value. The zero value is absent; with the JSON option omitzero it is
@@ -169,6 +172,9 @@ type CertificateFilter struct {
 	Search     string // part of the id; case does not count
 	Descending bool   // by id; ascending is the default when sorted
 	SortByID   bool   // false: newest first
+	// ExpiresBefore leaves out those that are still valid at this instant; zero:
+	// none.
+	ExpiresBefore time.Time
 }
 
 // AccountPatch, KeyPatch and UserPatch change what an operator may change.
