@@ -57,8 +57,16 @@ func newBrowser(t *testing.T) *browser {
 	return b
 }
 
+// blankPath is an empty page of the same server: about:blank would cost a new
+// process of the browser for every page.
+const blankPath = "/blank"
+
 // serve is the console of the moment, for somebody who is signed in.
 func (b *browser) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == blankPath || r.URL.Path == "/favicon.ico" { // which a page without an icon is asked for
+		w.Header().Set("Content-Type", "text/html")
+		return
+	}
 	h := b.handler.Load()
 	if h == nil {
 		http.NotFound(w, r)
@@ -117,17 +125,9 @@ func wanted(path string) bool {
 	return only == "" || slices.Contains(strings.Fields(only), path)
 }
 
-// seen are the fixtures that a browser looks at: all but those that are only
-// long, and errors, of which a browser complains.
+// seenFixtures are those of lookedAt that are wanted.
 func seenFixtures() []fixture {
-	return slices.DeleteFunc(slices.Concat(publicFixtures(), fixtures()), func(f fixture) bool {
-		return f.kind == "many" || f.status >= http.StatusBadRequest || !wanted(f.screen)
-	})
-}
-
-// publicFixtures are pages for somebody who is not signed in.
-func publicFixtures() []fixture {
-	return []fixture{{screen: "/sign-in", path: "/sign-in", kind: "one"}}
+	return slices.DeleteFunc(lookedAt(), func(f fixture) bool { return !wanted(f.screen) })
 }
 
 // Every screen, light and dark, with forced colours and without, narrow and
@@ -160,7 +160,7 @@ func (b *browser) check(t *testing.T, f fixture) {
 	ctx, cancel := context.WithTimeout(b.Ctx, looksLife)
 	defer cancel()
 	looks := browsertest.Looks()
-	if f.kind != "one" {
+	if !f.everyLook() {
 		// These differ in content, not in colours: what does not fit shows here.
 		looks = []browsertest.Look{browsertest.Narrow}
 	}
@@ -183,10 +183,14 @@ func (b *browser) check(t *testing.T, f fixture) {
 		}
 	}
 	// The page is left before the server shows another: it may ask for itself.
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+	if err := chromedp.Do(ctx, chromedp.Navigate(b.server.URL+blankPath)); err != nil {
 		t.Fatal(err)
 	}
-	b.quiet(t)
+	var but []string
+	if f.status >= http.StatusBadRequest { // of which a browser complains
+		but = []string{"the server responded with a status of 4"}
+	}
+	b.Quiet(t, b.server.URL, but...)
 }
 
 // Every element of the console that a script gives behaviour to can be used by
@@ -301,14 +305,14 @@ func TestBrowser_screenshots(t *testing.T) {
 	if dir == "" {
 		t.Skip("BELFRY_SCREENSHOTS is not set: make screenshots")
 	}
-	// BELFRY_LOOKS=all: narrow ones and every kind of content too.
-	all := os.Getenv("BELFRY_LOOKS") == "all"
+	// BELFRY_LOOKS=narrow: narrow ones too; all: and every kind of content.
+	looks := os.Getenv("BELFRY_LOOKS")
 	tabs := make(chan *browser, parallelTabs)
 	for range parallelTabs {
 		tabs <- newBrowser(t)
 	}
 	for _, f := range seenFixtures() {
-		if f.kind != "one" && f.kind != "outage" && !all {
+		if f.kind != "one" && f.kind != "outage" && looks != "all" {
 			continue
 		}
 		t.Run(f.path+" "+f.kind, func(t *testing.T) {
@@ -317,7 +321,7 @@ func TestBrowser_screenshots(t *testing.T) {
 			defer func() { tabs <- b }()
 			b.showFixture(t, f)
 			for _, l := range browsertest.Looks() {
-				if !l.Forced && (all || l.Width == browsertest.Wide.Width) {
+				if !l.Forced && (looks != "" || l.Width == browsertest.Wide.Width) {
 					b.photograph(t, l, f.path, filepath.Join(dir, pictureName(f, l)))
 				}
 			}

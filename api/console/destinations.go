@@ -33,6 +33,7 @@ func (v *visit) window() (string, time.Duration) {
 
 // destinationsView are the figures of every profile that has some.
 type destinationsView struct {
+	Filter  *form
 	Windows []option
 	Window  string
 	Sort    string
@@ -51,20 +52,21 @@ type destinationsView struct {
 var destinationSorts = []option{{"failing", "Failed attempts"}, {"backlog", "Backlog"}, {"delivered", "Delivered"}, {"latency", "Latency"}, {"name", "Name"}}
 
 func listDestinations(v *visit) (*answer, error) {
-	view := destinationsView{Windows: windows, Sorts: destinationSorts, Sort: v.query("sort")}
+	f := v.filters("q")
+	view := destinationsView{Filter: f, Windows: windows, Sorts: destinationSorts, Sort: v.query("sort")}
 	if !has(destinationSorts, view.Sort) {
 		view.Sort = destinationSorts[0].Value
 	}
 	var d time.Duration
 	view.Window, d = v.window()
 	r := v.read()
-	st, err := v.api.Stats(v.ctx(), d, client.StatsFilter{Search: v.query("q"), Sort: view.Sort, Page: r.Page, Size: r.Size})
+	st, err := v.api.Stats(v.ctx(), d, client.StatsFilter{Search: f.Text("q"), Sort: view.Sort, Page: r.Page, Size: r.Size})
 	if err != nil {
-		return nil, err
+		return v.badFilter(&view, f, moved(err, "search", "q"), "q")
 	}
 	view.All, view.Missing = st.ProfilesTotal, st.Unreachable
 	for _, p := range st.Profiles {
-		view.Rows = append(view.Rows, rowOfStats(p))
+		view.Rows = append(view.Rows, rowOfStats(p, v.c.now()))
 	}
 	rows := client.Page[destination]{Results: view.Rows}
 	rows.Paging.Page, rows.Paging.Size, rows.Paging.TotalResults = r.Page, r.Size, st.ProfilesFound
@@ -77,9 +79,13 @@ func listDestinations(v *visit) (*answer, error) {
 		}
 	}
 	view.States, view.StatesMissing = destinationStates(v, ids)
-	return v.show(view), nil
+	return v.show(&view), nil
 }
 
-func rowOfStats(p event.ProfileStats) destination {
-	return destination{ProfileStats: p, Tone: rateTone(p.SuccessRate), Failing: p.Attempts - p.Outcomes["ok"]}
+func rowOfStats(p event.ProfileStats, now time.Time) destination {
+	d := destination{ProfileStats: p, Tone: rateTone(p.SuccessRate), Failing: p.Attempts - p.Outcomes["ok"]}
+	if p.OldestPendingAt != nil {
+		d.Oldest = duration(now.Sub(*p.OldestPendingAt))
+	}
+	return d
 }

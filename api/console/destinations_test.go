@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"example.com/belfry/dispatch/event"
+	"example.com/belfry/fsm/model"
 )
 
 func destinationFixtures() []fixture {
@@ -27,6 +28,10 @@ func destinationFixtures() []fixture {
 		{screen: "/destinations", path: "/destinations", kind: "unicode", api: list(textUnicode, 2)},
 		{screen: "/destinations", path: "/destinations", kind: "rtl", api: list(textRTL, 2)},
 		{screen: "/destinations", path: "/destinations", kind: "long", api: list(longText, 2)},
+		{screen: "/destinations", path: "/destinations?q=long", kind: "refused", status: http.StatusUnprocessableEntity, want: []string{`value="long"`, `id="f-q-error"`, "Must be shorter"}, not: []string{"Nothing was sent", `id="list" data-hx-get`}, api: func(f *fakeAPI) {
+			f.set("GET /events/1/stats", model.Invalid("/search", "must be shorter"))
+		}},
+		{screen: "/destinations", path: "/destinations?page=9", kind: "beyond", api: list("orders", 2), want: []string{"There is nothing on this page"}, not: []string{"No destination has"}},
 	}
 }
 

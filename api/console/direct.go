@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -32,6 +33,8 @@ type direct struct {
 	agent  string
 	// stale: reads do not ask the leader.
 	stale bool
+	// refuse is why nothing can be changed; empty: it can.
+	refuse string
 
 	mu   sync.Mutex
 	age  time.Duration // the greatest of the answers that may be old
@@ -54,12 +57,36 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	if slices.Contains(streams, req.Header.Get("Accept")) {
 		return d.stream(req)
 	}
+	if d.refuse != "" && changes(req) {
+		return d.refused(req)
+	}
 	stale := d.stale && readsConfig(req)
 	resp, err := d.once(req, stale)
 	if err == nil && !stale && readsConfig(req) && resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get(headerCode) == string(model.CodeUnavailable) {
 		resp, err = d.once(req, true)
 	}
 	return resp, err
+}
+
+// changes reports whether a request needs a quorum because it changes something.
+// A question that has a body does not.
+func changes(req *http.Request) bool {
+	return req.Method != http.MethodGet && req.URL.Path != matchPath
+}
+
+// matchPath asks where an event would go.
+const matchPath = "/events/1/match"
+
+// refused answers instead of the API. INV console-6.
+func (d *direct) refused(req *http.Request) (*http.Response, error) {
+	body, err := json.Marshal(map[string]any{"detail": d.refuse, "code": model.CodeUnavailable})
+	if err != nil {
+		return nil, fmt.Errorf("refuse a change: %w", err)
+	}
+	w := &buffer{header: http.Header{headerCode: {string(model.CodeUnavailable)}, "Content-Type": {"application/problem+json"}}}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write(body) // into memory
+	return w.response(req), nil
 }
 
 // readsConfig reports whether the API knows ?consistency for a request.

@@ -74,7 +74,7 @@ func drainFixtures() []fixture {
 		{screen: "/cluster/nodes/{node}/drain", path: "/cluster/nodes/n9/drain", kind: "unknown", api: clusterOf(threeNodes()...), status: http.StatusNotFound},
 		{screen: "/cluster/nodes/{node}/undrain", path: "/cluster/nodes/n2/undrain", kind: "one", api: clusterOf(drainedNodes()...), want: []string{"End the drain of the node n2?", "its share of the partitions"}},
 		{
-			screen: "/cluster/digests", path: "/cluster/digests", kind: "equal", want: []string{"All nodes have the same state.", "equal to 1 other", sum("a")},
+			screen: "/cluster/digests", path: "/cluster/digests", kind: "one", want: []string{"All nodes have the same state.", "equal to 1 other", sum("a")},
 			api: withDigests(client.Digest{NodeID: "n1", Index: 7, SHA256: sum("a")}, client.Digest{NodeID: "n2", Index: 7, SHA256: sum("a")}),
 		},
 		{

@@ -105,7 +105,7 @@ func (v *visit) searchID(view *searchView, id string) (*answer, error) {
 		return v.show(view), nil
 	}
 	if err != nil {
-		return v.badFilter(view, view.Form, err, "q")
+		return v.badFilter(view, view.Form, moved(err, "eventId", "q"), "q")
 	}
 	e := client.EventSummary{Event: rec.Event, AcceptedAt: rec.AcceptedAt}
 	for _, d := range rec.Deliveries {

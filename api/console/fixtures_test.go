@@ -2,12 +2,14 @@ package console
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"example.com/belfry/api/client"
 	"example.com/belfry/dispatch/event"
+	"example.com/belfry/fsm/model"
 )
 
 // fixture is one page with what the API has behind it. Every screen has at
@@ -38,6 +40,21 @@ func fixtures() []fixture {
 	)
 }
 
+// lookedAt are the fixtures that a browser looks at: all but those that are only
+// long.
+func lookedAt() []fixture {
+	return slices.DeleteFunc(slices.Concat(publicFixtures(), fixtures()), func(f fixture) bool { return f.kind == "many" })
+}
+
+// publicFixtures are pages for somebody who is not signed in.
+func publicFixtures() []fixture {
+	return []fixture{{screen: "/sign-in", path: "/sign-in", kind: "one"}}
+}
+
+// everyLook reports whether the browser looks at the page in every look; at the
+// others, which differ in content and not in colours, in a narrow one.
+func (f fixture) everyLook() bool { return f.kind == "one" }
+
 // Texts that break pages which do not escape, isolate or wrap.
 const (
 	textUnicode = `日本語 <script>alert(1)</script> "'&ä𝔘👩‍👩‍👧 Zürich`
@@ -48,7 +65,12 @@ const (
 var longText = strings.Repeat("wide", 60)
 
 func sessionFixtures() []fixture {
+	may := func(scopes ...model.Scope) func(*fakeAPI) {
+		return func(f *fakeAPI) { f.caller.Scopes = scopes }
+	}
 	return []fixture{
+		{screen: "/users", path: "/users", kind: "forbidden", api: may(model.ScopeEventsRead), status: http.StatusForbidden, want: []string{"Not allowed", "accounts:manage"}},
+		{screen: "/", path: "/nowhere", kind: "nowhere", status: http.StatusNotFound, want: []string{"There is no page at this address"}},
 		{screen: "/settings", path: "/settings", kind: "one", want: []string{"Display settings", `value="dark"`}},
 	}
 }
@@ -87,7 +109,8 @@ func overviewFixtures() []fixture {
 		f.set("GET /events/1/stats/series", series(0))
 		f.set("GET /subscriptions/1/certificates", paged([]client.Certificate{}))
 		f.set("GET /subscriptions/1/profiles", paged([]client.Profile{}))
-		f.set("GET /cluster/1/nodes", map[string]any{"nodes": []client.Node{{NodeID: "n1", Role: "LEADER", Voter: true, Live: true, AppliedIndex: 10}}})
+		nodes := []client.Node{{NodeID: "n1", Role: "LEADER", Voter: true, Live: true, AppliedIndex: 10}}
+		f.set("GET /cluster/1/nodes", map[string]any{"nodes": nodes}).set("GET /cluster/1/health", healthOfNodes(nodes))
 		f.set("GET /cluster/1/partitions", map[string]any{"partitions": []client.Partition{{Partition: 0, Owner: "n1", Epoch: 1}}})
 		f.set("GET /accounts/1/accounts/acme/audit", paged([]client.AuditRecord{}))
 	}
@@ -101,14 +124,18 @@ func overviewFixtures() []fixture {
 			f.set("GET /events/1/stats", statsOf(st))
 			f.set("GET /events/1/stats/series", series(5000))
 			f.set("GET /subscriptions/1/profiles", paged([]client.Profile{{ProfileID: name}}))
-			f.set("GET /subscriptions/1/certificates", paged([]client.Certificate{{CertificateID: name, IssuedTo: "CN=" + name, ValidUntil: now.Add(9 * 24 * time.Hour).UnixMilli(), Status: "READY"}}))
+			var certs []client.Certificate
+			for i := range max(1, n/50) {
+				certs = append(certs, client.Certificate{CertificateID: name, IssuedTo: "CN=" + name, ValidUntil: now.Add(9 * 24 * time.Hour).Add(time.Duration(i) * time.Hour).UnixMilli(), Status: "READY"})
+			}
+			f.set("GET /subscriptions/1/certificates", paged(certs))
 			f.set("GET /accounts/1/accounts/acme/audit", paged([]client.AuditRecord{{Index: 7, At: now.Add(-time.Hour), Actor: "user:" + name, Action: "profile.update", Object: "profile/" + name}}))
 		}
 	}
 	return []fixture{
 		{screen: "/", path: "/", kind: "empty", api: base, want: []string{"Nothing is delivered yet", "curl"}},
-		{screen: "/", path: "/", kind: "one", api: named("orders", 1), want: []string{"orders0", "expires in 9 d 0 h", `<span class="tag info">profile update</span>`, "31\u202f234 attempts"}},
-		{screen: "/", path: "/", kind: "many", api: named("p", 10_000), want: []string{"p0"}},
+		{screen: "/", path: "/", kind: "one", api: named("orders", 1), want: []string{"orders0", "expires in 9 d 0 h", "40.0 GiB of 100 GiB free", `<span class="tag info">profile update</span>`, "31\u202f234 attempts"}},
+		{screen: "/", path: "/", kind: "many", api: named("p", 10_000), want: []string{"p0", "expires in 9 d 0 h", "And 180 more"}},
 		{screen: "/", path: "/", kind: "unicode", api: named(textUnicode, 1)},
 		{screen: "/", path: "/", kind: "rtl", api: named(textRTL, 1)},
 		{screen: "/", path: "/", kind: "long", api: named(longText, 1)},

@@ -71,13 +71,25 @@ func showHealth(v *visit) (*answer, error) {
 		}
 		h.Profile = &p
 	}
-	if err := h.addStats(v); err != nil {
-		return nil, err
+	window, err := time.ParseDuration(h.Window)
+	if err != nil {
+		return nil, fmt.Errorf("the window of a page: %w", err)
 	}
+	stats := ahead(func() (client.Stats, error) {
+		return v.api.Stats(v.ctx(), window, client.StatsFilter{ProfileID: h.ProfileID})
+	})
+	series := ahead(func() (event.Series, error) { return v.api.Series(v.ctx(), h.ProfileID, 0) })
+	waiting := ahead(func() (client.EventList, error) {
+		return v.api.SearchEvents(v.ctx(), event.Filter{ProfileID: h.ProfileID, Status: event.StatusRetrying}, client.Part{Limit: healthMost})
+	})
+	dead := ahead(func() (client.DeadLetterList, error) {
+		return v.api.DeadLetters(v.ctx(), event.DeadFilter{ProfileID: h.ProfileID}, client.Part{Limit: healthMost})
+	})
 	h.addNow(v)
-	h.addCharts(v)
-	h.addWaiting(v)
-	h.addDead(v)
+	h.addStats(v, stats)
+	h.addCharts(series)
+	h.addWaiting(waiting)
+	h.addDead(dead)
 	a := v.show(h).under("Notification profiles", at("/profiles"))
 	return a.under(h.ProfileID, at("/profiles/{}", h.ProfileID)), nil
 }
@@ -91,14 +103,10 @@ func (h *healthView) missing(what string, err error) bool {
 
 // addStats adds the figures; a profile that nothing was sent to has none, and
 // that is fine too.
-func (h *healthView) addStats(v *visit) error {
-	window, err := time.ParseDuration(h.Window)
-	if err != nil {
-		return fmt.Errorf("the window of a page: %w", err)
-	}
-	st, err := v.api.Stats(v.ctx(), window, client.StatsFilter{ProfileID: h.ProfileID})
+func (h *healthView) addStats(v *visit, read func() (client.Stats, error)) {
+	st, err := read()
 	if !h.missing("the figures", err) {
-		return nil
+		return
 	}
 	var p event.ProfileStats
 	if i := slices.IndexFunc(st.Profiles, func(p event.ProfileStats) bool { return p.ProfileID == h.ProfileID }); i >= 0 {
@@ -117,7 +125,6 @@ func (h *healthView) addStats(v *visit) error {
 	if n := len(st.Unreachable); n > 0 {
 		h.Missing = append(h.Missing, fmt.Sprintf("the figures of %s: not reachable", plural(n, "node", "nodes")))
 	}
-	return nil
 }
 
 // state says in words how the destination is, by what it answered.
@@ -149,15 +156,15 @@ func (h *healthView) addNow(v *visit) {
 	}
 }
 
-func (h *healthView) addCharts(v *visit) {
-	s, err := v.api.Series(v.ctx(), h.ProfileID, 0)
+func (h *healthView) addCharts(read func() (event.Series, error)) {
+	s, err := read()
 	if h.missing("the figures over time", err) {
 		h.Charts = chartsOf(s, false)
 	}
 }
 
-func (h *healthView) addWaiting(v *visit) {
-	list, err := v.api.SearchEvents(v.ctx(), event.Filter{ProfileID: h.ProfileID, Status: event.StatusRetrying}, client.Part{Limit: healthMost})
+func (h *healthView) addWaiting(read func() (client.EventList, error)) {
+	list, err := read()
 	if !h.missing("the deliveries that wait", err) {
 		return
 	}
@@ -175,8 +182,8 @@ func (h *healthView) addWaiting(v *visit) {
 	}
 }
 
-func (h *healthView) addDead(v *visit) {
-	list, err := v.api.DeadLetters(v.ctx(), event.DeadFilter{ProfileID: h.ProfileID}, client.Part{Limit: healthMost})
+func (h *healthView) addDead(read func() (client.DeadLetterList, error)) {
+	list, err := read()
 	if h.missing("the dead letters", err) {
 		h.Dead = list.DeadLetters
 	}

@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,5 +103,58 @@ func TestHealth_asks(t *testing.T) {
 	}
 	if n := len(api.seen("GET /subscriptions/1/profiles")); n != 0 {
 		t.Errorf("the profile was read %d times without the scope", n)
+	}
+}
+
+// The overview names the disk that is worst off: one that cannot be read before
+// one that is nearly full, and that before one with less room of much.
+func TestOverview_disk(t *testing.T) {
+	t.Parallel()
+	free := func(node string, free int64) client.NodeHealth {
+		return client.NodeHealth{NodeID: node, Disk: client.DiskHealth{TotalBytes: 100 << 30, FreeBytes: free << 30, MinFreeBytes: 1 << 30}}
+	}
+	broken := client.NodeHealth{NodeID: "n4", Disk: client.DiskHealth{Error: "it cannot be read"}}
+	for _, tt := range []struct {
+		nodes []client.NodeHealth
+		want  string
+	}{
+		{[]client.NodeHealth{free("n1", 60), free("n2", 40), free("n3", 50)}, "n2 ok"},
+		{[]client.NodeHealth{free("n1", 5), free("n2", 40)}, "n1 warn"},
+		{[]client.NodeHealth{free("n1", 5), broken, free("n2", 40)}, "n4 bad"},
+		{nil, ""},
+	} {
+		var o overviewView
+		o.addDisk(func() (client.ClusterHealth, error) { return client.ClusterHealth{Nodes: tt.nodes}, nil })
+		got := ""
+		if o.Disk != nil {
+			got = o.Disk.NodeID + " " + o.Disk.Tone
+		}
+		if got != tt.want || len(o.Missing) > 0 {
+			t.Errorf("%v: %q, want %q; missing: %v", tt.nodes, got, tt.want, o.Missing)
+		}
+	}
+}
+
+// Pages that ask all nodes several things ask for all of it at once: with a node
+// that hangs they take as long as one answer.
+func TestPages_askAtOnce(t *testing.T) {
+	t.Parallel()
+	for path, routes := range map[string][]string{
+		"/":                       {"GET /events/1/stats", "GET /events/1/stats/series", "GET /cluster/1/health"},
+		"/profiles/orders/health": {"GET /events/1/stats", "GET /events/1/stats/series", "GET /events/1/destinations", "GET /events/1/events", "GET /events/1/dead-letters"},
+	} {
+		api := newFakeAPI().set("GET /subscriptions/1/profiles/orders", client.Profile{ProfileID: "orders"})
+		var together sync.WaitGroup
+		together.Add(len(routes))
+		for _, r := range routes {
+			api.set(r, func(r *http.Request) any {
+				together.Done()
+				together.Wait() // each answers when all have been asked
+				return model.Errorf(model.CodeUnavailable, "asked")
+			})
+		}
+		if res := get(t, newConsole(t, api), path); res.Code != http.StatusOK || strings.Count(res.Body.String(), ": asked") != len(routes) {
+			t.Errorf("%s: %d\n%s", path, res.Code, res.Body)
+		}
 	}
 }

@@ -47,6 +47,9 @@ func (v *visit) cursorPager(next string) pager {
 	return pager{Cursor: true, Next: next, HasFirst: v.query("cursor") != ""}
 }
 
+// Beyond reports whether the list has rows, and ends before this page.
+func (p pager) Beyond() bool { return !p.Cursor && p.Total > 0 && p.First == 0 }
+
 // Prev and Following are the pages beside this one; 0: none.
 func (p pager) Prev() int {
 	if p.Page <= 1 {

@@ -116,20 +116,6 @@ func TestSetup_filters(t *testing.T) {
 	if body := get(t, c, "/hierarchy?q=newsletter").Body.String(); strings.Contains(body, "Profile calls") {
 		t.Error("the hierarchy draws a profile that does not fit")
 	}
-	for path, route := range map[string]string{
-		"/subscriptions?q=long": "GET /subscriptions/1/subscription", "/profiles?q=long": "GET /subscriptions/1/profiles", "/authentication?q=long": "GET /subscriptions/1/security",
-		"/certificates?q=long": "GET /subscriptions/1/certificates", "/hierarchy?q=long": "GET /subscriptions/1/profiles",
-	} {
-		api, _ := setupAPI()
-		api.set(route, model.Invalid("search", "must be between 0 and 255 characters long"))
-		c := newConsole(t, api)
-		res := get(t, c, path)
-		body := res.Body.String()
-		if res.Code != http.StatusUnprocessableEntity || !strings.Contains(body, `<a href="#f-q">Must be between 0 and 255 characters long`) || !strings.Contains(body, `value="long"`) {
-			t.Errorf("%s: %d without what is wrong at the field\n%s", path, res.Code, body)
-		}
-		checkPage(t, c, body)
-	}
 }
 
 // A filter that has no field is named above the list.

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ const (
 	overviewWindow = 5 * time.Minute
 	worstMost      = 8
 	recentMost     = 8
+	expiryMost     = 20
 	// expiringWithin is when a certificate is shown as about to expire.
 	expiringWithin = 30 * 24 * time.Hour
 )
@@ -33,14 +35,18 @@ type overviewView struct {
 	Tiles  []tile
 	Worst  []destination
 	Expiry []expiring
-	Nodes  []client.Node
-	Leader string
+	// ExpiryMore counts the certificates about to expire that are not shown.
+	ExpiryMore int
+	Nodes      []client.Node
+	Leader     string
 	// Live and Voters count the nodes; Lag is how many entries the last one is
 	// behind.
 	Live, Voters int
 	Lag          uint64
 	Partitions   int
-	Recent       []auditRow
+	// Disk is the fullest one; nil: not known.
+	Disk   *nodeDisk
+	Recent []auditRow
 	// Missing says what could not be read, and why.
 	Missing []string
 	// Series are the last hour by the minute, for the charts; nil: not known.
@@ -63,6 +69,8 @@ type destination struct {
 	Tone string
 	// Failing counts the attempts that did not succeed.
 	Failing int64
+	// Oldest is how long what it is owed for longest waits; empty: nothing does.
+	Oldest string
 }
 
 type expiring struct {
@@ -73,16 +81,30 @@ type expiring struct {
 
 func showOverview(v *visit) (*answer, error) {
 	var o overviewView
-	if v.can(model.ScopeEventsRead) {
-		o.addStats(v)
-		o.addSeries(v)
+	events, operator := v.can(model.ScopeEventsRead), v.can(model.ScopeAdminCluster)
+	var stats func() (client.Stats, error)
+	var series func() (event.Series, error)
+	var health func() (client.ClusterHealth, error)
+	if events {
+		stats = ahead(func() (client.Stats, error) {
+			return v.api.Stats(v.ctx(), overviewWindow, client.StatsFilter{Sort: "failing", Size: worstMost})
+		})
+		series = ahead(func() (event.Series, error) { return v.api.Series(v.ctx(), "", time.Hour) })
+	}
+	if operator {
+		health = ahead(func() (client.ClusterHealth, error) { return v.api.ClusterHealth(v.ctx()) })
+	}
+	if events {
+		o.addStats(v, stats)
+		o.addSeries(series)
 	}
 	if v.can(model.ScopeSubscriptionsRead) {
 		o.addCertificates(v)
 		o.addFresh(v)
 	}
-	if v.can(model.ScopeAdminCluster) {
+	if operator {
 		o.addCluster(v)
+		o.addDisk(health)
 	}
 	if v.can(model.ScopeAuditRead) {
 		p, err := v.api.Audit(v.ctx(), v.caller.AccountID, client.Read{Size: recentMost})
@@ -103,15 +125,15 @@ func (o *overviewView) missing(what string, err error) bool {
 	return err == nil
 }
 
-func (o *overviewView) addStats(v *visit) {
-	st, err := v.api.Stats(v.ctx(), overviewWindow, client.StatsFilter{Sort: "failing", Size: worstMost})
+func (o *overviewView) addStats(v *visit, read func() (client.Stats, error)) {
+	st, err := read()
 	if !o.missing("the figures of deliveries", err) {
 		return
 	}
 	o.Stats = &st.Stats
 	o.Tiles = healthTiles(st.Total, v.c.now())
 	for _, p := range st.Profiles {
-		d := rowOfStats(p)
+		d := rowOfStats(p, v.c.now())
 		if d.Failing > 0 || p.Backlog > 0 {
 			o.Worst = append(o.Worst, d)
 		}
@@ -123,8 +145,8 @@ func (o *overviewView) addStats(v *visit) {
 
 // addSeries reads the last hour, and puts what was accepted before the other
 // figures.
-func (o *overviewView) addSeries(v *visit) {
-	s, err := v.api.Series(v.ctx(), "", time.Hour)
+func (o *overviewView) addSeries(read func() (event.Series, error)) {
+	s, err := read()
 	if !o.missing("the figures of the last hour", err) {
 		return
 	}
@@ -199,15 +221,13 @@ func rateTone(rate *float64) string {
 }
 
 func (o *overviewView) addCertificates(v *visit) {
-	p, err := v.api.Certificates(v.ctx(), nil, client.Read{Size: model.MaxPageSize})
+	until := v.c.now().Add(expiringWithin)
+	p, err := v.api.Certificates(v.ctx(), url.Values{"expiresBefore": {until.UTC().Format(time.RFC3339)}}, client.Read{Size: model.MaxPageSize})
 	if !o.missing("the certificates", err) {
 		return
 	}
 	for _, k := range p.Results {
 		left := time.UnixMilli(k.ValidUntil).Sub(v.c.now())
-		if left > expiringWithin {
-			continue
-		}
 		e := expiring{Certificate: k, Left: "expires in " + duration(left), Tone: "warn"}
 		if left <= 0 {
 			e.Left, e.Tone = "expired", "bad"
@@ -215,6 +235,8 @@ func (o *overviewView) addCertificates(v *visit) {
 		o.Expiry = append(o.Expiry, e)
 	}
 	slices.SortFunc(o.Expiry, func(a, b expiring) int { return cmp.Compare(a.ValidUntil, b.ValidUntil) })
+	o.Expiry = o.Expiry[:min(len(o.Expiry), expiryMost)]
+	o.ExpiryMore = p.Paging.TotalResults - len(o.Expiry)
 }
 
 // addFresh finds out whether there is anything yet.
@@ -248,6 +270,31 @@ func (o *overviewView) addCluster(v *visit) {
 	if ps, err := v.api.Partitions(v.ctx()); o.missing("the partitions", err) {
 		o.Partitions = len(ps)
 	}
+}
+
+// addDisk finds the node whose disk has least room. The nodes that did not
+// answer are among those that the page shows as not reachable.
+func (o *overviewView) addDisk(read func() (client.ClusterHealth, error)) {
+	h, err := read()
+	if !o.missing("the disks of the nodes", err) {
+		return
+	}
+	worse := []string{"ok", "warn", "bad"}
+	for _, n := range h.Nodes {
+		d := nodeDisk{n.NodeID, diskOf(n.Disk)}
+		if d.Error != "" {
+			d.Tone = "bad"
+		}
+		if o.Disk == nil || cmp.Or(cmp.Compare(slices.Index(worse, d.Tone), slices.Index(worse, o.Disk.Tone)), cmp.Compare(d.Used, o.Disk.Used)) > 0 {
+			o.Disk = &d
+		}
+	}
+}
+
+// nodeDisk is the disk of a node.
+type nodeDisk struct {
+	NodeID string
+	diskView
 }
 
 // Quorum reports whether enough voters are alive.

@@ -57,6 +57,46 @@ func TestPages_fixtures(t *testing.T) {
 	}
 }
 
+// answersOnly are the templates of no address, and the browser test that looks
+// at each.
+var answersOnly = map[string]string{"key_created.html": "TestBrowser_keyShownOnce"}
+
+// sharedTemplates are parts of the others.
+var sharedTemplates = []string{"events_parts.html", "fields.html", "layout.html", "partials.html", "setup.html"}
+
+// The browser looks at every screen in every look, at every template, and at
+// pages that say what went wrong: TestBrowser_screens goes by the same list.
+func TestPages_lookedAt(t *testing.T) {
+	t.Parallel()
+	screensSeen, templatesSeen, statuses := map[string]bool{}, map[string]bool{}, map[int]bool{}
+	for _, f := range lookedAt() {
+		screensSeen[f.screen] = screensSeen[f.screen] || f.everyLook()
+		statuses[f.status] = true
+	}
+	for _, s := range screens() {
+		if s.get == nil || s.file == "" {
+			continue
+		}
+		if templatesSeen[s.file] = true; !screensSeen[s.path] {
+			t.Errorf("no browser looks at the screen %s in every look: it needs a fixture that is", s.path)
+		}
+	}
+	files, err := templateFiles.ReadDir("templates")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !templatesSeen[f.Name()] && answersOnly[f.Name()] == "" && !slices.Contains(sharedTemplates, f.Name()) && f.Name() != "problem.html" {
+			t.Errorf("no browser looks at the template %s", f.Name())
+		}
+	}
+	for _, status := range []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusForbidden} {
+		if !statuses[status] {
+			t.Errorf("no browser looks at a page that is answered with %d", status)
+		}
+	}
+}
+
 // Every page of every fixture is sound: complete, well nested, nothing inline,
 // labels for fields, texts escaped, links that lead somewhere.
 func TestPages_sound(t *testing.T) {
@@ -148,7 +188,7 @@ func TestPages_errors(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, f := range fixtures() {
-		if seen[f.screen] {
+		if seen[f.screen] || f.status != 0 {
 			continue
 		}
 		seen[f.screen] = true

@@ -322,8 +322,8 @@ func headerLines(h map[string]string) string {
 	return b.String()
 }
 
-// moved gives the violations of members the names of other fields; pairs are
-// from, to.
+// moved gives the violations of members, in the form of either API, the names of
+// other fields; pairs are from, to.
 func moved(err error, pairs ...string) error {
 	e, ok := errors.AsType[*model.Error](err)
 	if !ok {
@@ -332,11 +332,11 @@ func moved(err error, pairs ...string) error {
 	moved := *e
 	moved.Fields = slices.Clone(e.Fields)
 	for i := 0; i+1 < len(pairs); i += 2 {
-		if moved.Field == pairs[i] {
+		if memberPath(moved.Field) == pairs[i] {
 			moved.Field = pairs[i+1]
 		}
 		for k := range moved.Fields {
-			if moved.Fields[k].Field == pairs[i] {
+			if memberPath(moved.Fields[k].Field) == pairs[i] {
 				moved.Fields[k].Field = pairs[i+1]
 			}
 		}

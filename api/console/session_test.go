@@ -410,3 +410,43 @@ func TestSession_renewed(t *testing.T) {
 		}
 	}
 }
+
+// A form that comes during an outage is shown again with what was typed and why
+// nothing was changed. What only asks still works.
+func TestOutage_formKept(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		path   string
+		values url.Values
+		want   []string
+		asked  string // the only thing that is posted to the API
+		status int
+	}{
+		{"/new-profile", url.Values{"profileId": {"fresh"}, "webhook.notifyUrl": {"https://example.com/fresh"}, "profile.securityMode": {"none"}}, []string{`value="fresh"`, `value="https://example.com/fresh"`, "Nothing was changed: this node has no quorum: group config has no leader"}, "", http.StatusServiceUnavailable},
+		{"/subscriptions/SMS/orders-sms/edit", url.Values{"name": {"Another"}, "useProfile": {"orders-hook"}}, []string{`value="Another"`, "Nothing was changed: this node has no quorum"}, "", http.StatusServiceUnavailable},
+		{"/subscriptions/SMS/orders-sms/delete", url.Values{"confirm": {"orders-sms"}}, []string{`value="orders-sms"`, "Nothing was changed: this node has no quorum"}, "", http.StatusServiceUnavailable},
+		{"/profiles/orders-hook/enabled", url.Values{"enabled": {"false"}}, []string{"Not available now", "This node has no quorum: group config has no leader"}, "", http.StatusServiceUnavailable},
+		{"/new-subscription", url.Values{"channel": {"SMS"}, "events": {"CLICK"}, "step": {"preview"}, "useProfile": {"orders-hook"}}, []string{"Read only."}, "/events/1/match", http.StatusOK},
+	} {
+		api, _ := setupAPI()
+		api.noQuorum = true
+		api.set("POST /events/1/match", client.MatchReport{})
+		c := newConsole(t, api)
+		res := post(t, c, tt.path, tt.values)
+		body := res.Body.String()
+		if res.Code != tt.status {
+			t.Errorf("%s: %d, want %d", tt.path, res.Code, tt.status)
+		}
+		for _, s := range tt.want {
+			if !strings.Contains(body, s) {
+				t.Errorf("%s lacks %q\n%s", tt.path, s, body)
+			}
+		}
+		for _, k := range api.calls {
+			if k.Method != http.MethodGet && k.Path != tt.asked {
+				t.Errorf("%s sent %s %s to the API", tt.path, k.Method, k.Path)
+			}
+		}
+		checkPage(t, c, body)
+	}
+}

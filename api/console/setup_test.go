@@ -203,7 +203,13 @@ func setupFixtures() []fixture {
 			fixture{screen: l.path, path: l.path, kind: "long", api: called(longText).behind},
 		)
 		out = append(
-			out, fixture{screen: l.path, path: l.path + "?q=zzz", kind: "nothing found", api: shop().behind, want: []string{"Show all"}},
+			out, fixture{screen: l.path, path: l.path + "?q=long", kind: "refused", status: http.StatusUnprocessableEntity, want: []string{`value="long"`, `id="f-q-error"`, `<a href="#f-q">Must be shorter`}, not: []string{"Show all", "yet</h2>"}, api: func(f *fakeAPI) {
+				for _, list := range []string{"subscription", "profiles", "security", "certificates"} {
+					f.set("GET /subscriptions/1/"+list, model.Invalid("search", "must be shorter"))
+				}
+			}},
+			fixture{screen: l.path, path: l.path + "?page=99", kind: "beyond", api: shop().behind, want: []string{"There is nothing on this page", `href="` + Prefix + l.path + `"`}, not: []string{"yet</h2>"}},
+			fixture{screen: l.path, path: l.path + "?q=zzz", kind: "nothing found", api: shop().behind, want: []string{"Show all"}},
 			fixture{screen: l.path, path: l.path + "?q=0999", kind: "many", api: func(f *fakeAPI) { crowd().behind(f) }, want: []string{"09990"}},
 		)
 	}

@@ -27,7 +27,7 @@ func subscriptionScreens() []screen {
 
 // subscriptionFilters are the parameters of the list, by the API's names. The
 // last one has no field.
-var subscriptionFilters = []string{"q", "channel", "event", "applicationId", "entityId", "resource", "profileId"}
+var subscriptionFilters = []string{"q", "channel", "event", "applicationId", "entityId", "resource", "user", "profileId"}
 
 // subscriptionsView is the list of subscriptions.
 type subscriptionsView struct {
@@ -75,7 +75,7 @@ func listSubscriptions(v *visit) (*answer, error) {
 	view.Events = append(view.Events, options(events...)...)
 	found, err := v.reading().subscriptions(channel, client.Filter{
 		Search: f.Text("q"), Event: event, ProfileID: f.Text("profileId"),
-		ApplicationIDs: oneText(f, "applicationId"), EntityIDs: oneText(f, "entityId"), Resources: oneText(f, "resource"),
+		ApplicationIDs: oneText(f, "applicationId"), EntityIDs: oneText(f, "entityId"), Resources: oneText(f, "resource"), Users: oneText(f, "user"),
 	}, v.read())
 	if err != nil {
 		return v.badFilter(&view, f, moved(err, "search", "q"), subscriptionFilters[:len(subscriptionFilters)-1]...)

@@ -209,12 +209,12 @@ func TestSubscriptions_filters(t *testing.T) {
 		}
 	}
 	api, _ := setupAPI()
-	get(t, newConsole(t, api), "/subscriptions?channel=SMS&applicationId=shop&entityId=eu&resource=S&profileId=p&event=CLICK&q=+x+")
+	get(t, newConsole(t, api), "/subscriptions?channel=SMS&applicationId=shop&entityId=eu&resource=S&user=U&profileId=p&event=CLICK&q=+x+")
 	q, err := url.ParseQuery(api.seen("GET /subscriptions/1/subscription/SMS")[0].Query)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := url.Values{"applicationId": {"shop"}, "entityId": {"eu"}, "resource": {"S"}, "profileId": {"p"}, "event": {"CLICK"}, "search": {"x"}, "size": {"50"}}
+	want := url.Values{"applicationId": {"shop"}, "entityId": {"eu"}, "resource": {"S"}, "user": {"U"}, "profileId": {"p"}, "event": {"CLICK"}, "search": {"x"}, "size": {"50"}}
 	if d := cmp.Diff(want, q); d != "" {
 		t.Errorf("the API was asked for (-want +got):\n%s", d)
 	}

@@ -162,8 +162,9 @@ func (v *visit) mayVisit() error {
 	return nil
 }
 
-// checkPost reads the form and refuses one that is not ours, and one whose
-// change cannot work now.
+// checkPost reads the form and refuses one that is not ours. One whose change
+// cannot work now gets to its screen, which shows it again with what was typed:
+// the change itself is refused on its way to the API.
 func (v *visit) checkPost() error {
 	err := v.r.ParseMultipartForm(maxForm)
 	if errors.Is(err, http.ErrNotMultipart) {
@@ -179,7 +180,7 @@ func (v *visit) checkPost() error {
 		return model.Errorf(model.CodeForbidden, "the form is not of this session: go back, reload the page and send it again")
 	}
 	if v.outage != "" && !v.screen.anytime {
-		return model.Errorf(model.CodeUnavailable, "nothing can be changed now, and nothing was: %s", v.outage)
+		v.direct.refuse = "this node has no quorum: " + v.outage
 	}
 	return nil
 }

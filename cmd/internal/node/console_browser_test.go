@@ -368,20 +368,18 @@ func (u consoleUser) edits() {
 }
 
 // saves sends the form that is open, with its name. On a busy machine the
-// cluster may choose a leader once more just then: what is refused for that is
-// typed again.
+// cluster may choose a leader once more just then: what is refused for that
+// stands in the form still, and is sent again.
 func (u consoleUser) saves(name string) {
 	u.c.tb.Helper()
 	for range 5 {
 		u.Press("#subscription .actions .button.primary")
-		u.Until(`document.readyState === "complete" && (document.body.innerText.includes("orders was saved.") || document.querySelector("h1")?.innerText === "Not available now")`)
+		u.Until(`document.readyState === "complete" && ["orders was saved.", "Nothing was changed", "It is not known"].some(s => document.querySelector("main")?.innerText.includes(s))`)
 		if strings.Contains(u.Text("main"), "was saved.") {
 			u.See(name)
 			return
 		}
-		u.edits()
-		u.Until(`!document.querySelector("#subscription .button.primary").disabled`)
-		u.Fill("#f-name", name)
+		u.Until(`!document.querySelector("#subscription .button.primary").disabled && document.querySelector("#f-name").value === "` + name + `"`)
 	}
 	u.c.tb.Error("the form was refused five times")
 }

@@ -14,6 +14,28 @@ addEventListener("pageshow", () => {
   for (const b of document.querySelectorAll(".busy")) { b.classList.remove("busy"); b.removeAttribute("aria-busy"); }
 });
 
+// A filter that is refused says so at its field as well, which stands outside the
+// list that is loaded.
+document.addEventListener("htmx:after:request", (e) => {
+  const { sourceElement, text } = e.detail?.ctx || {};
+  const form = sourceElement?.closest?.("form.filters");
+  if (!form || !text) return;
+  const page = new DOMParser().parseFromString(text, "text/html");
+  for (const input of form.querySelectorAll(".field > [id]:is(input, select)")) {
+    const next = page.getElementById(input.id);
+    if (!next) continue;
+    for (const name of ["aria-invalid", "aria-describedby"]) {
+      if (next.hasAttribute(name)) input.setAttribute(name, next.getAttribute(name));
+      else input.removeAttribute(name);
+    }
+    const field = input.parentElement;
+    field.classList.toggle("bad", next.parentElement.classList.contains("bad"));
+    field.querySelector(".field-errors")?.remove();
+    const errors = next.parentElement.querySelector(".field-errors");
+    if (errors) field.append(errors);
+  }
+});
+
 // What went wrong is read first.
 document.querySelector("[data-focus]")?.focus();
 

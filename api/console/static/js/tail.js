@@ -23,6 +23,18 @@ export async function read(stream, take) {
   }
 }
 
+// A filter that the API refuses says so at its field.
+function refused({ pointer, detail }) {
+  const input = document.getElementById(`f-${pointer.slice(1)}`);
+  if (input && !document.getElementById(`${input.id}-error`)) {
+    input.after(make("ul", { class: "field-errors", id: `${input.id}-error` }, make("li", {}, icon("warn"), detail[0].toUpperCase() + detail.slice(1))));
+    input.parentElement.classList.add("bad");
+    input.setAttribute("aria-invalid", "true");
+    input.setAttribute("aria-describedby", `${input.id}-error`);
+  }
+  return `${pointer.slice(1)} ${detail}`;
+}
+
 /** <blf-tail src event>: shows the stream at src, newest first. */
 class Tail extends HTMLElement {
   #entries = []; // newest first
@@ -64,7 +76,7 @@ class Tail extends HTMLElement {
         if (answer.type === "opaqueredirect") return this.#say("bad", "Your session is over: reload the page to sign in.");
         if (!answer.ok || !answer.headers.get("Content-Type")?.startsWith("text/event-stream")) {
           const problem = await answer.json().catch(() => ({}));
-          text = problem.errors?.map((e) => `${e.pointer.slice(1)} ${e.detail}`).join("; ") || problem.detail || `The node answered ${answer.status}.`;
+          text = problem.errors?.map(refused).join("; ") || problem.detail || `The node answered ${answer.status}.`;
           if (answer.status === 400 || answer.status === 403) return this.#say("bad", text);
         } else {
           tries = 0;
