@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -160,14 +161,18 @@ func TestPages_fast(t *testing.T) { //nolint:paralleltest // it measures
 	}
 }
 
-// timedAPI counts the time that answers take.
+// timedAPI counts the time that answers take. It gives one after another, as
+// what one takes of the processor could not be told from another's.
 type timedAPI struct {
 	t     *testing.T
 	api   http.Handler
+	mu    sync.Mutex
 	spent time.Duration
 }
 
 func (a *timedAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	begin := processorTime(a.t)
 	a.api.ServeHTTP(w, r)
 	a.spent += processorTime(a.t) - begin
