@@ -68,7 +68,7 @@ func (st *state) dropLane(l *lane) {
 // count keeps the figures of what is owed.
 func (st *state) count(r *row, n int) {
 	st.pending += n
-	st.pendingBytes += n * r.ev.bytes()
+	st.pendingBytes += n * r.ev.size.int()
 	st.account(r.lane.key.Account).pending += n
 }
 

@@ -92,7 +92,7 @@ func (st *state) acceptRequest(now int64, configIndex uint64, events []AcceptedE
 		}
 		keys[i] = eventKey(e.Event.Account, e.Event.ID)
 		digest, known := seen[keys[i]]
-		if r := st.receipts[keys[i]]; !known && r != nil && r.valid(now) {
+		if _, r := st.receipts.of(keys[i]); !known && r != nil && r.valid(now) {
 			digest, known = r.digest, true
 		}
 		if !known {
@@ -113,8 +113,8 @@ func (st *state) acceptRequest(now int64, configIndex uint64, events []AcceptedE
 	for i := range events {
 		e := &events[i]
 		if e.Event.GivenID {
-			if r := st.receipts[keys[i]]; r != nil && r.valid(now) {
-				results[i] = Result{Status: event.Duplicate, Deliveries: int(r.count)}
+			if _, r := st.receipts.of(keys[i]); r != nil && r.valid(now) {
+				results[i] = Result{Status: event.Duplicate, Deliveries: r.count.int()}
 				continue
 			}
 		}
@@ -124,10 +124,11 @@ func (st *state) acceptRequest(now int64, configIndex uint64, events []AcceptedE
 }
 
 func (st *state) acceptEvent(now int64, configIndex uint64, e *AcceptedEvent, k key) {
-	var rec *receipt
+	var ref receiptRef
 	if e.Event.GivenID {
-		rec = st.newReceipt(k, e)
+		ref = st.newReceipt(k, e)
 	}
+	pending := 0
 	var ev *eventRow
 	for i := range e.Targets {
 		t := &e.Targets[i]
@@ -136,7 +137,7 @@ func (st *state) acceptEvent(now int64, configIndex uint64, e *AcceptedEvent, k 
 			continue // the same batch once more: its outcome was unknown to the proposer
 		}
 		if ev == nil {
-			ev = st.newEvent(now, configIndex, e, rec)
+			ev = st.newEvent(now, configIndex, e, ref)
 		}
 		ev.refs++
 		r := &row{
@@ -149,12 +150,12 @@ func (st *state) acceptEvent(now int64, configIndex uint64, e *AcceptedEvent, k 
 		st.dirtyBytes += r.hot.size
 		st.join(r)
 		st.markRow(r)
-		if rec != nil {
-			rec.pending++
-		}
+		pending++
 	}
-	if rec != nil && rec.pending == 0 {
-		st.retire(rec, now)
+	if rec := st.receipts.get(ref); rec != nil {
+		if rec.pending = toUint24(pending); pending == 0 {
+			st.retire(ref, now)
+		}
 	}
 }
 
@@ -167,65 +168,14 @@ func newRowHot(t *Target) *rowHot {
 	return h
 }
 
-func (st *state) newEvent(now int64, configIndex uint64, e *AcceptedEvent, rec *receipt) *eventRow {
+func (st *state) newEvent(now int64, configIndex uint64, e *AcceptedEvent, ref receiptRef) *eventRow {
 	h := &eventHot{e: e.Event, acceptedAt: now, configIndex: configIndex}
 	h.size = eventHotOverhead + len(e.Event.Payload) + len(e.Event.ID)
-	ev := &eventRow{seq: st.nextSeq, hot: h, receipt: rec}
-	ev.setBytes(len(e.Event.Payload))
+	ev := &eventRow{seq: st.nextSeq, hot: h, receipt: ref, size: toUint24(len(e.Event.Payload))}
 	st.nextSeq++
 	st.account(e.Event.Account).events.push(eventRef{ev.seq, ev})
 	st.hotBytes += h.size
 	st.dirtyBytes += h.size
 	st.markEvent(ev)
 	return ev
-}
-
-func (st *state) newReceipt(k key, e *AcceptedEvent) *receipt {
-	if old := st.receipts[k]; old != nil {
-		st.replaceReceipt(old)
-	}
-	rec := &receipt{
-		key: k, digest: key(e.Digest[:16]), forgetAt: unixNano(e.ForgetAt),
-		count: uint32(min(len(e.Targets), maxNumber)), born: uint32(st.nextSeq), //nolint:gosec // the low half is meant
-	}
-	st.nextSeq++
-	st.receipts[k] = rec
-	st.dirtyBytes += 128
-	st.markReceipt(rec)
-	return rec
-}
-
-// replaceReceipt lets a receipt of the same id take the place of old.
-func (st *state) replaceReceipt(old *receipt) {
-	old.flags |= gone
-	st.markReceipt(old)
-	if old.order > 0 {
-		st.settled--
-	}
-}
-
-// retire queues a receipt for forgetting: nothing of its event is pending.
-//
-// INV outbox-7: at most Limits.Receipts settled receipts are kept; the one
-// that was settled first goes first, and so does every one whose time is over.
-func (st *state) retire(rec *receipt, now int64) {
-	rec.order = st.nextOrder
-	st.nextOrder++
-	st.markReceipt(rec)
-	st.forget.push(rec)
-	st.settled++
-	for st.forget.len() > 0 {
-		r := st.forget.first()
-		switch {
-		case r.flags&gone != 0: // replaced by a younger receipt of the same id
-		case r.forgetAt <= now || st.settled > st.limits.Receipts:
-			r.flags |= gone
-			st.settled--
-			delete(st.receipts, r.key)
-			st.markReceipt(r)
-		default:
-			return
-		}
-		st.forget.pop()
-	}
 }

@@ -51,8 +51,16 @@ func BenchmarkStore_acceptAndSettle(b *testing.B) {
 }
 
 // BenchmarkStore_backlog reports the heap that one delivery of a backlog
-// costs beside the memory budget, and how fast the file loads.
+// costs beside the memory budget, and how fast the file loads: with event ids
+// that nodes made, and with ids that clients gave and that are remembered.
 func BenchmarkStore_backlog(b *testing.B) {
+	for _, given := range []bool{false, true} {
+		b.Run(fmt.Sprintf("given=%v", given), func(b *testing.B) { benchBacklog(b, given) })
+	}
+}
+
+func benchBacklog(b *testing.B, given bool) {
+	b.Helper()
 	const n = 200_000
 	for b.Loop() {
 		path := filepath.Join(b.TempDir(), "o.db")
@@ -64,7 +72,7 @@ func BenchmarkStore_backlog(b *testing.B) {
 		for i := range n {
 			id := fmt.Sprintf("0192f3a4-5b6c-7d8e-9fa0-%012d", i)
 			c := &Accept{At: testEpoch, Events: []AcceptedEvent{{
-				Event:   event.Event{Account: "acme", ID: id, Channel: "SMS", Name: "DELIVERY", Payload: payload},
+				Event:   event.Event{Account: "acme", ID: id, GivenID: given, Channel: "SMS", Name: "DELIVERY", Payload: payload},
 				Targets: []Target{{DeliveryID: id, ProfileID: "p"}},
 			}}}
 			s.Apply(&raft.Log{Index: uint64(i + 1), Type: raft.LogCommand, Data: Encode(c)})

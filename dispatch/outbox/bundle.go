@@ -131,8 +131,8 @@ func (st *state) untried(l *lane, n int) uint64 {
 		if len(seqs)-inMemory == n {
 			break
 		}
-		if p := st.depot.at(place); p.seq != 0 {
-			seqs = append(seqs, p.seq)
+		if p := st.depot.at(place); p.seq() != 0 {
+			seqs = append(seqs, p.seq())
 		}
 	}
 	slices.Sort(seqs)

@@ -58,7 +58,7 @@ type deadLetters struct {
 	forgot [forgetReasons]uint64
 }
 
-func deadBytes(r *row) int64 { return int64(r.ev.bytes()) + DeadOverhead }
+func deadBytes(r *row) int64 { return int64(r.ev.size.int()) + DeadOverhead }
 
 // retention is what is in force.
 func (st *state) retention() Retention {

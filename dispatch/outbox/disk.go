@@ -21,7 +21,7 @@ var (
 	bucketEvents     = []byte("events")     // seq → eventDisk
 	bucketDeliveries = []byte("deliveries") // seq → what never changes of a delivery
 	bucketProgress   = []byte("progress")   // seq → what changes; absent: never tried nor bundled
-	bucketReceipts   = []byte("receipts")   // key → receipt
+	bucketReceipts   = []byte("receipts")   // born → receipt
 	bucketByEvent    = []byte("byEvent")    // hash of the account ‖ event id ‖ delivery seq → nothing
 	bucketReplays    = []byte("replays")    // number → replay job
 
@@ -32,7 +32,7 @@ var (
 
 // fileFormat is that of the file and of snapshots as a whole; rows have their
 // own.
-const fileFormat = 4
+const fileFormat = 5
 
 var (
 	metaIndex  = []byte("index")  // the file is the state after this log index
@@ -84,21 +84,16 @@ func decodeClaim(b []byte) (model.Assignment, error) {
 
 // eventHead is what of an event must be known to rebuild memory.
 type eventHead struct {
-	receipt *key
-	born    uint32 // of the receipt
-	size    int
-	slot    uint16
+	given bool // the id was given by the client, so there is a receipt or was one
+	size  int
+	slot  uint16
 }
 
 func encodeEventRow(e *eventRow) []byte {
 	b := make([]byte, 0, e.hot.size+sumBytes)
 	b = append(b, format)
-	b = codec.AppendBool(b, e.receipt != nil)
-	if e.receipt != nil {
-		b = append(b, e.receipt.key[:]...)
-		b = codec.AppendUint(b, uint64(e.receipt.born))
-	}
-	b = codec.AppendCount(b, e.bytes())
+	b = codec.AppendBool(b, e.hot.e.GivenID)
+	b = codec.AppendCount(b, e.size.int())
 	b = codec.AppendUint(b, uint64(slotOf(e.hot.e.OrderingKey)))
 	b = codec.AppendUint(b, uint64(e.hot.acceptedAt)) //nolint:gosec // never negative: unixNano and max
 	b = codec.AppendUint(b, e.hot.configIndex)
@@ -110,12 +105,7 @@ func readEventHead(r *codec.Reader) eventHead {
 	if r.Byte() != format {
 		r.Fail()
 	}
-	if r.Bool() {
-		var k key
-		r.Fixed(k[:])
-		h.receipt = &k
-		h.born = uint32(r.Int(math.MaxUint32)) //nolint:gosec // bounded by Int
-	}
+	h.given = r.Bool()
 	h.size = r.Int(maxPayload)
 	h.slot = uint16(r.Int(math.MaxUint16)) //nolint:gosec // bounded by Int
 	return h
@@ -205,26 +195,28 @@ func readFailure(r *codec.Reader) event.Failure {
 }
 
 func encodeReceipt(rec *receipt) []byte {
-	b := append([]byte{format}, rec.digest[:]...)
+	b := append([]byte{format}, rec.key[:]...)
+	b = append(b, rec.digest[:]...)
 	b = codec.AppendUint(b, uint64(rec.forgetAt)) //nolint:gosec // never negative
 	b = codec.AppendUint(b, rec.order)
-	b = codec.AppendUint(b, uint64(rec.count))
-	b = codec.AppendUint(b, uint64(rec.born))
-	return codec.AppendUint(b, uint64(rec.pending))
+	b = codec.AppendCount(b, rec.count.int())
+	return codec.AppendCount(b, rec.pending.int())
 }
 
-func decodeReceipt(k, b []byte) (*receipt, error) {
+func decodeReceipt(k, b []byte) (receipt, error) {
 	r := codec.NewReader(b)
-	rec := &receipt{flags: onDisk}
-	if r.Byte() != format || copy(rec.key[:], k) != len(rec.key) {
+	rec := receipt{flags: onDisk}
+	if r.Byte() != format || len(k) != 8 {
 		r.Fail()
+	} else {
+		rec.born = binary.BigEndian.Uint64(k)
 	}
+	r.Fixed(rec.key[:])
 	r.Fixed(rec.digest[:])
 	rec.forgetAt = int64(r.Uint()) //nolint:gosec // written from an int64
 	rec.order = r.Uint()
-	rec.count = uint32(r.Int(maxNumber))     //nolint:gosec // bounded
-	rec.born = uint32(r.Int(math.MaxUint32)) //nolint:gosec // bounded
-	rec.pending = uint32(r.Int(maxNumber))   //nolint:gosec // bounded
+	rec.count = toUint24(r.Int(maxUint24))
+	rec.pending = toUint24(r.Int(maxUint24))
 	return rec, r.Done()
 }
 

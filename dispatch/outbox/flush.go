@@ -55,16 +55,8 @@ func (st *state) capture() *flushBatch {
 		r.flags &^= dirty
 		st.captureRow(b, put, r)
 	}
-	for _, rec := range st.dirtyReceipts {
-		rec.flags &^= dirty
-		now := st.receipts[rec.key]
-		switch {
-		case now == rec:
-			put(bucketReceipts, bytes.Clone(rec.key[:]), encodeReceipt(rec))
-			rec.flags |= onDisk
-		case rec.flags&onDisk != 0 && now == nil:
-			put(bucketReceipts, bytes.Clone(rec.key[:]), nil)
-		}
+	for _, ref := range st.dirtyReceipts {
+		st.captureReceipt(put, ref)
 	}
 	if st.dirtyClaims {
 		for p, a := range st.claims {
@@ -118,6 +110,20 @@ func (st *state) captureRow(b *flushBatch, put func(bucket, k, v []byte), r *row
 		b.writes = append(b.writes, write{bucket: bucketProgress, key: k, value: encodeProgress(p), trace: r.hot == nil})
 	}
 	b.rows = append(b.rows, r)
+}
+
+func (st *state) captureReceipt(put func(bucket, k, v []byte), ref receiptRef) {
+	rec := st.receipts.get(ref)
+	rec.flags &^= dirty
+	if rec.flags&gone == 0 {
+		put(bucketReceipts, seqKey(rec.born), encodeReceipt(rec))
+		rec.flags |= onDisk
+		return
+	}
+	if rec.flags&onDisk != 0 {
+		put(bucketReceipts, seqKey(rec.born), nil)
+	}
+	st.receipts.release(uint32(ref) - 1)
 }
 
 // committed queues the rows of a batch that is on disk for eviction.

@@ -102,20 +102,23 @@ func (st *state) loadClaims(b *bolt.Bucket) error {
 }
 
 func (st *state) loadReceipts(b *bolt.Bucket) error {
-	var settled []*receipt
+	rs := &st.receipts
+	var settled []receiptRef
 	err := eachRow(b, func(k, v []byte) error {
 		rec, err := decodeReceipt(k, v)
 		if err != nil {
 			return fmt.Errorf("receipt %x: %w", k, err)
 		}
-		st.receipts[rec.key] = rec
+		ref := receiptRef(rs.add(rec) + 1)
 		if rec.order > 0 {
-			settled = append(settled, rec)
+			settled = append(settled, ref)
 		}
 		return nil
 	})
-	slices.SortFunc(settled, func(x, y *receipt) int { return cmp.Compare(x.order, y.order) })
-	st.forget.items, st.settled = settled, len(settled)
+	slices.SortFunc(settled, func(x, y receiptRef) int { return cmp.Compare(rs.get(x).order, rs.get(y).order) })
+	for _, ref := range settled {
+		rs.enqueue(ref, rs.get(ref).order)
+	}
 	return err
 }
 
@@ -142,7 +145,8 @@ type loading struct {
 	again     []*row // as have those that were replayed
 	graves    map[LaneKey]*lane
 	ofAnEvent []*row
-	count     int // of deliveries
+	count     int    // of deliveries
+	receipts  uint32 // the place in the table up to which they were met
 }
 
 // loadRows walks over events and deliveries side by side: those of an event
@@ -183,14 +187,9 @@ func (l *loading) event(k, v []byte) error {
 	if r.Failed() || len(k) != 8 {
 		return fmt.Errorf("event %x is unreadable", k)
 	}
-	e := &eventRow{seq: binary.BigEndian.Uint64(k), flags: onDisk}
-	e.setBytes(h.size)
-	if h.receipt != nil {
-		// The receipt may be gone, or another one of the same id be in its
-		// place: a dead letter outlives it.
-		if e.receipt = st.receipts[*h.receipt]; e.receipt == nil || e.receipt.born != h.born {
-			e.receipt = &receipt{key: *h.receipt, born: h.born, flags: gone}
-		}
+	e := &eventRow{seq: binary.BigEndian.Uint64(k), flags: onDisk, size: toUint24(h.size)}
+	if h.given {
+		e.receipt = l.receipt(e.seq - 1)
 	}
 	l.ofAnEvent = l.ofAnEvent[:0]
 	for l.rk != nil {
@@ -223,6 +222,19 @@ func (l *loading) event(k, v []byte) error {
 		l.place(r)
 	}
 	return nil
+}
+
+// receipt finds the receipt that was born at seq; 0: it is gone. Receipts, as
+// events, are walked in the order in which they came.
+func (l *loading) receipt(seq uint64) receiptRef {
+	rs := &l.st.receipts
+	for l.receipts < rs.top && rs.at(l.receipts).born < seq {
+		l.receipts++
+	}
+	if l.receipts == rs.top || rs.at(l.receipts).born != seq {
+		return 0
+	}
+	return receiptRef(l.receipts + 1)
 }
 
 // progress reads what has changed of a delivery.

@@ -14,114 +14,31 @@ import (
 // have neither progress nor anything that is not on disk. They are handed out
 // before what is in the lane's fifo.
 
-// parkedRow is a parked delivery: 32 bytes.
+// parkedRow is a parked delivery: 36 bytes.
 type parkedRow struct {
-	id   key
-	seq  uint64 // 0: it left; its place in the lane's queue is still there
-	lane uint32
-	size [3]byte // of the payload
-	back uint8   // seq minus that of the event
+	id              key
+	seqHigh, seqLow uint32 // 0: it left; its place in the lane's queue is still there
+	lane            uint32
+	receipt         receiptRef // of the event
+	size            uint24     // of the payload
+	back            uint8      // seq minus that of the event
 }
 
-const parkChunk = 4096 // rows, 128 KiB
+func (p *parkedRow) name() key { return p.id }
+
+func (p *parkedRow) seq() uint64 { return uint64(p.seqHigh)<<32 | uint64(p.seqLow) }
 
 // depot is what is parked.
 type depot struct {
-	chunks []*[parkChunk]parkedRow
-	free   []uint32
-	top    uint32 // places ever used
-	// index finds places by id: a hash table with linear probing whose entries
-	// are places plus one. Ids are hashes, so their first half serves as one.
-	index []uint32
-	live  int
-
+	table[parkedRow, *parkedRow]
 	lanes    map[uint32]*lane
 	lastLane uint32
 	// events are those of parked deliveries that must stay in memory: other
-	// deliveries or a receipt share them.
+	// deliveries share them.
 	events map[uint32]*eventRow
 }
 
 func newDepot() depot { return depot{lanes: map[uint32]*lane{}, events: map[uint32]*eventRow{}} }
-
-func (d *depot) at(place uint32) *parkedRow { return &d.chunks[place/parkChunk][place%parkChunk] }
-
-// find gives the entry of the index for id, or the empty one where it would be.
-func (d *depot) find(id key) (i int, found bool) {
-	if len(d.index) == 0 {
-		return 0, false
-	}
-	mask := len(d.index) - 1
-	for i = int(half(id)) & mask; d.index[i] != 0; i = (i + 1) & mask { //nolint:gosec // masked
-		if d.at(d.index[i]-1).id == id {
-			return i, true
-		}
-	}
-	return i, false
-}
-
-// place finds a parked delivery.
-func (d *depot) place(id key) (place uint32, ok bool) {
-	i, ok := d.find(id)
-	if !ok {
-		return 0, false
-	}
-	return d.index[i] - 1, true
-}
-
-func (d *depot) add(p parkedRow) uint32 {
-	if 4*(d.live+1) > 3*len(d.index) {
-		d.grow()
-	}
-	var place uint32
-	if n := len(d.free); n > 0 {
-		place, d.free = d.free[n-1], d.free[:n-1]
-	} else {
-		place = d.top
-		d.top++
-		if int(place/parkChunk) == len(d.chunks) {
-			d.chunks = append(d.chunks, new([parkChunk]parkedRow))
-		}
-	}
-	*d.at(place) = p
-	i, _ := d.find(p.id)
-	d.index[i] = place + 1
-	d.live++
-	return place
-}
-
-func (d *depot) grow() {
-	old := d.index
-	d.index = make([]uint32, max(1024, 2*len(old)))
-	for _, e := range old {
-		if e != 0 {
-			i, _ := d.find(d.at(e - 1).id)
-			d.index[i] = e
-		}
-	}
-}
-
-// unlist takes an entry out of the index and closes the gap that it leaves.
-func (d *depot) unlist(i int) {
-	mask := len(d.index) - 1
-	d.index[i] = 0
-	for j := (i + 1) & mask; d.index[j] != 0; j = (j + 1) & mask {
-		home := int(half(d.at(d.index[j]-1).id)) & mask //nolint:gosec // masked
-		if (j-home)&mask >= (j-i)&mask {
-			d.index[i], d.index[j] = d.index[j], 0
-			i = j
-		}
-	}
-	d.live--
-}
-
-// release gives a place back that no queue names any more.
-func (d *depot) release(place uint32) {
-	d.free = append(d.free, place)
-	if d.live == 0 && len(d.free) == int(d.top) {
-		d.chunks, d.free, d.top, d.index = nil, nil, 0, nil
-	}
-}
 
 // parkQueue are the parked deliveries of a lane, oldest first. Those that left
 // out of turn keep their place until it comes up.
@@ -138,7 +55,7 @@ func (st *state) firstParked(l *lane) (p *parkedRow, place uint32) {
 	q := &l.parked
 	for q.head < len(q.places) {
 		place = q.places[q.head]
-		if p = st.depot.at(place); p.seq != 0 {
+		if p = st.depot.at(place); p.seq() != 0 {
 			return p, place
 		}
 		q.head++
@@ -175,10 +92,13 @@ func (st *state) parkable(r *row) bool {
 
 // park puts a row into the table. The row itself is stale from here on.
 func (st *state) park(r *row) {
-	p := parkedRow{id: r.id, seq: r.seq, size: r.ev.size, lane: st.laneNumber(r.lane)}
 	ev := r.ev
+	p := parkedRow{
+		id: r.id, seqHigh: uint32(r.seq >> 32), seqLow: uint32(r.seq), //nolint:gosec // its halves
+		lane: st.laneNumber(r.lane), receipt: ev.receipt, size: ev.size,
+	}
 	back := r.seq - ev.seq
-	alone := ev.refs == 1 && ev.receipt == nil && ev.hot == nil && ev.flags == onDisk && back <= 255
+	alone := ev.refs == 1 && ev.hot == nil && ev.flags == onDisk && back <= 255
 	if alone {
 		p.back = uint8(back) //nolint:gosec // at most 255
 		st.account(r.lane.key.Account).setEvent(ev.seq, nil)
@@ -215,10 +135,9 @@ func (st *state) unpark(place uint32) *row {
 	} else {
 		st.account(l.key.Account).setEvent(ev.seq, ev)
 	}
-	r := &row{seq: p.seq, id: p.id, ev: ev, lane: l, flags: onDisk}
-	i, _ := d.find(p.id)
-	d.unlist(i)
-	p.seq = 0
+	r := &row{seq: p.seq(), id: p.id, ev: ev, lane: l, flags: onDisk}
+	d.unlist(p.id)
+	p.seqHigh, p.seqLow = 0, 0
 	l.parked.live--
 	st.firstParked(l) // gives places back
 	st.addRow(r)
@@ -232,7 +151,7 @@ func (st *state) eventOf(place uint32, p *parkedRow) *eventRow {
 	if ev := st.depot.events[place]; ev != nil {
 		return ev
 	}
-	return &eventRow{seq: p.seq - uint64(p.back), refs: 1, size: p.size, flags: onDisk}
+	return &eventRow{seq: p.seq() - uint64(p.back), refs: 1, receipt: p.receipt, size: p.size, flags: onDisk}
 }
 
 // parkedSight is the sight of a delivery that is parked.
@@ -243,7 +162,7 @@ func (st *state) parkedSight(id key) (sight, bool) {
 	}
 	p := st.depot.at(place)
 	ev := st.eventOf(place, p)
-	return sight{seq: p.seq, eventSeq: ev.seq, key: st.depot.lanes[p.lane].key, event: ev.hot}, true
+	return sight{seq: p.seq(), eventSeq: ev.seq, key: st.depot.lanes[p.lane].key, event: ev.hot}, true
 }
 
 // known reports whether there is such a delivery.
@@ -303,7 +222,7 @@ func (st *state) sortLane(l *lane) {
 func (st *state) oldest(l *lane) sight {
 	st.sortLane(l)
 	r := l.all.first()
-	if p, _ := st.firstParked(l); p != nil && (r == nil || p.seq < st.place(r)) {
+	if p, _ := st.firstParked(l); p != nil && (r == nil || p.seq() < st.place(r)) {
 		x, _ := st.parkedSight(p.id)
 		return x
 	}

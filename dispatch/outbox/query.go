@@ -259,7 +259,8 @@ func (s *Store) Knows(account, eventID string) bool {
 	k := eventKey(account, eventID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.st.receipts[k] != nil
+	_, known := s.st.receipts.place(k)
+	return known
 }
 
 // Claimed returns who claimed the partition last, and at which epoch.
@@ -290,7 +291,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	t := Stats{
 		AppliedIndex: s.st.applied, FlushedIndex: s.flushed, Pending: s.st.pending, PendingBytes: s.st.pendingBytes,
-		DeadLetters: s.st.dead.list.live, DeadBytes: s.st.dead.bytes, Receipts: len(s.st.receipts),
+		DeadLetters: s.st.dead.list.live, DeadBytes: s.st.dead.bytes, Receipts: s.st.receipts.live,
 		MemoryBytes: s.st.hotBytes, DirtyBytes: s.st.dirtyBytes,
 	}
 	for _, n := range s.st.dead.forgot {

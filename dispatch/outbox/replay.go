@@ -189,22 +189,3 @@ func (st *state) reviveRow(old *row, now, due int64) {
 	st.dirtyBytes += 64
 	st.remember(r.ev)
 }
-
-// remember keeps the receipt of an event of which a delivery was replayed, if
-// it is still there. It leaves the queue of forgetting: a copy takes its place,
-// so that its entry there is stale.
-func (st *state) remember(ev *eventRow) {
-	rec := ev.receipt
-	if rec == nil || rec.flags&gone != 0 {
-		return
-	}
-	if rec.order > 0 {
-		again := *rec
-		again.order, again.flags = 0, rec.flags&onDisk
-		st.replaceReceipt(rec)
-		st.receipts[again.key] = &again
-		ev.receipt, rec = &again, &again
-	}
-	rec.pending++
-	st.markReceipt(rec)
-}

@@ -113,14 +113,7 @@ func (st *state) resolve(r *row, status uint8, now int64) {
 	st.untake(r)
 	st.markRow(r)
 	st.leave(r, wasFirst)
-	// The receipt of a delivery that was replayed may be gone.
-	if rec := r.ev.receipt; rec != nil && rec.flags&gone == 0 {
-		rec.pending--
-		st.markReceipt(rec)
-		if rec.pending == 0 {
-			st.retire(rec, now)
-		}
-	}
+	st.settledOne(r.ev, now)
 	if status != deadNo {
 		st.remove(r)
 		st.tidyAccount(r.lane.key.Account)

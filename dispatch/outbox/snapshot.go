@@ -17,7 +17,7 @@ import (
 
 // A snapshot is: magic; per entry the bucket's number from 1, the key and the
 // value with their lengths; a zero byte; SHA-256 over all before it.
-const snapshotMagic = "belfry-outbox-3\n"
+const snapshotMagic = "belfry-outbox-4\n"
 
 const (
 	// restoreBatch is how many entries one transaction of a restore writes.

@@ -101,18 +101,10 @@ type rowHot struct {
 type eventRow struct {
 	seq     uint64
 	hot     *eventHot
-	receipt *receipt // nil: the id was not given by the client
-	refs    uint32   // rows that point here
-	size    [3]byte  // of the payload, see bytes
+	refs    uint32     // rows that point here
+	receipt receiptRef // 0: the id was not given by the client; see ofEvent
+	size    uint24     // of the payload: at most maxPayload
 	flags   uint8
-}
-
-func (e *eventRow) bytes() int {
-	return int(e.size[0])<<16 | int(e.size[1])<<8 | int(e.size[2])
-}
-
-func (e *eventRow) setBytes(n int) {
-	e.size = [3]byte{byte(n >> 16), byte(n >> 8), byte(n)} //nolint:gosec // at most maxPayload, which has 24 bits
 }
 
 func (e *eventRow) forgotten() bool { return e.flags&gone != 0 }
@@ -123,26 +115,6 @@ type eventHot struct {
 	configIndex uint64
 	size        int
 }
-
-// receipt remembers an event id that the client gave.
-type receipt struct {
-	key      key
-	digest   key // first half of the content's SHA-256
-	forgetAt int64
-	order    uint64 // place in the queue of forgetting; 0 while a delivery is pending
-	count    uint32
-	pending  uint32
-	// born tells receipts of the same id apart: the low half of the sequence
-	// number at which it was made.
-	born  uint32
-	flags uint8
-}
-
-// valid reports whether the receipt still answers for its id.
-//
-// INV outbox-5: an id is remembered at least while a delivery of its event is
-// pending.
-func (r *receipt) valid(now int64) bool { return r.pending > 0 || r.forgetAt > now }
 
 // fifoQueue is a queue of pointers that gives memory back.
 type fifoQueue[T any] struct {
@@ -183,9 +155,7 @@ type state struct {
 	depot depot           // deliveries that have no row
 	lanes [model.Partitions]map[laneName]*lane
 
-	receipts map[key]*receipt
-	forget   fifoQueue[receipt] // settled receipts, oldest first
-	settled  int                // of which not replaced
+	receipts receipts
 	dead     deadLetters
 	series   map[*row]series // replayed rows
 
@@ -199,7 +169,7 @@ type state struct {
 	// What the next flush looks at.
 	dirtyRows     []*row
 	dirtyEvents   []*eventRow
-	dirtyReceipts []*receipt
+	dirtyReceipts []receiptRef
 	dirtyReplays  map[uint64]*replay // by number; nil: forgotten
 	dirtyClaims   bool
 	dirtyBytes    int
@@ -214,7 +184,7 @@ type state struct {
 func newState(limits Limits) *state {
 	st := &state{
 		limits: limits, nextSeq: 1, nextOrder: 1,
-		out: map[*row]struct{}{}, rows: map[uint64]*row{}, clash: map[key]*row{}, receipts: map[key]*receipt{},
+		out: map[*row]struct{}{}, rows: map[uint64]*row{}, clash: map[key]*row{},
 		series: map[*row]series{}, accounts: map[string]*accountState{}, replays: map[string][]*replay{},
 		dirtyReplays: map[uint64]*replay{}, depot: newDepot(),
 	}
@@ -261,13 +231,6 @@ func (st *state) markRow(r *row) {
 	if r.flags&dirty == 0 {
 		r.flags |= dirty
 		st.dirtyRows = append(st.dirtyRows, r)
-	}
-}
-
-func (st *state) markReceipt(r *receipt) {
-	if r.flags&dirty == 0 {
-		r.flags |= dirty
-		st.dirtyReceipts = append(st.dirtyReceipts, r)
 	}
 }
 

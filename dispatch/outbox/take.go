@@ -89,7 +89,7 @@ func (t *taking) add(r *row) {
 	t.lane.out++
 	t.st.out[r] = struct{}{}
 	t.rows = append(t.rows, r)
-	t.size += r.ev.bytes()
+	t.size += r.ev.size.int()
 }
 
 // earliest is the heap of what may be taken whose first entry is due first, or
@@ -175,7 +175,7 @@ func (t *taking) strict(b *Batch) {
 		if r.stale() {
 			continue
 		}
-		if p, _ := t.st.firstParked(t.lane); p != nil && p.seq < t.st.place(r) {
+		if p, _ := t.st.firstParked(t.lane); p != nil && p.seq() < t.st.place(r) {
 			break
 		}
 		if r.status != first.status || r.nextAt != first.nextAt || t.full() && first.nextAt == 0 ||
@@ -202,7 +202,7 @@ func (t *taking) surface() {
 	}
 	before := 0
 	for _, r := range l.all.rest() {
-		if before >= t.o.Limit || !r.stale() && t.st.place(r) > p.seq {
+		if before >= t.o.Limit || !r.stale() && t.st.place(r) > p.seq() {
 			break
 		}
 		if !r.stale() {

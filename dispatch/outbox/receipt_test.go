@@ -1,0 +1,106 @@
+package outbox
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"example.com/belfry/dispatch/event"
+)
+
+// The place of a receipt that was forgotten is given to another one: a dead
+// letter that outlives its receipt has nothing to do with that.
+func TestReceipts_placeInUseAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "o.db")
+	s, err := Open(Options{Path: path, NoSync: true, Limits: Limits{Receipts: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := drive(t, s)
+	flush := func() {
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.accept(testEpoch, given("old"), 1, time.Hour, "d-old")
+	d.settle(testEpoch, Settlement{DeliveryID: "d-old", Status: event.StatusDead, Attempt: 1})
+	flush()
+	d.accept(testEpoch, given("next"), 1, time.Hour, "d-next")
+	d.settle(testEpoch, Settlement{DeliveryID: "d-next", Status: event.StatusDelivered, Attempt: 1}) // one too many: the first is forgotten
+	flush()
+	d.accept(testEpoch, given("young"), 1, time.Hour, "d-young") // takes its place
+	if s.Knows("acme", "old") || !s.Knows("acme", "next") || !s.Knows("acme", "young") {
+		t.Fatal("want the ids next and young")
+	}
+	s.mu.Lock()
+	old, young := s.st.row(deliveryKey("d-old")), s.st.row(deliveryKey("d-young"))
+	if old.ev.receipt != young.ev.receipt {
+		t.Errorf("places %d and %d: the test wants the same", old.ev.receipt, young.ev.receipt)
+	}
+	if s.st.receipts.ofEvent(old.ev) != nil || s.st.receipts.ofEvent(young.ev) == nil {
+		t.Error("the dead letter has the receipt of another event")
+	}
+	s.mu.Unlock()
+
+	// Replayed and delivered, it leaves the other receipt alone.
+	d.revive(&Revive{At: testEpoch, IDs: []string{"d-old"}})
+	d.settle(testEpoch, Settlement{DeliveryID: "d-old", Status: event.StatusDelivered, Attempt: 2})
+	s.mu.Lock()
+	if _, r := s.st.receipts.of(eventKey("acme", "young")); r == nil || r.pending.int() != 1 {
+		t.Errorf("the other receipt is now %+v", r)
+	}
+	s.mu.Unlock()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A backlog of events whose ids were given has neither rows nor receipts with
+// pointers; what is delivered of it leaves one receipt each, also after a
+// restart.
+func TestReceipts_ofParked(t *testing.T) {
+	t.Parallel()
+	const n = 500
+	path := filepath.Join(t.TempDir(), "o.db")
+	open := func() *Store {
+		s, err := Open(Options{Path: path, NoSync: true, MemoryBytes: 8 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	d := drive(t, s)
+	for i := range n {
+		d.accept(testEpoch, given(fmt.Sprint("e", i)), 1, time.Hour, fmt.Sprint("d", i))
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string) {
+		t.Helper()
+		rows, parked := parkedNow(s)
+		if rows > 20 || rows+parked != n || len(s.st.depot.events) != 0 {
+			t.Errorf("%s: %d rows, %d parked, %d events in memory; want few rows, %d in all and no events",
+				when, rows, parked, len(s.st.depot.events), n)
+		}
+	}
+	check("beyond the budget")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	defer func() { _ = s.Close() }()
+	d = drive(t, s)
+	check("after a restart")
+	for i := range n {
+		d.settle(testEpoch, Settlement{DeliveryID: fmt.Sprint("d", i), Status: event.StatusDelivered, Attempt: 1})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rs := &s.st.receipts; rs.live != n || rs.settled != n {
+		t.Errorf("%d receipts, %d of them settled; want %d and %d", rs.live, rs.settled, n, n)
+	}
+}
