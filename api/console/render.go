@@ -18,14 +18,18 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-// templates are the parsed templates of the screens: each has its own copy of
-// the layout and the partials, and defines "content".
-type templates struct{ byFile map[string]*template.Template }
+// templates are those of the screens, by file: each has its own copy of the
+// layout and the partials, and defines "content". They are made when they are
+// asked for first. All of them take 15 MiB, more than half of what an idle node
+// needs, and a node that only serves the API never shows one.
+type templates struct {
+	byFile map[string]func() (*template.Template, error)
+}
 
 // shared are parsed into every screen's set.
 var shared = []string{"layout.html", "partials.html", "fields.html", "setup.html", "events_parts.html"}
 
-// loadTemplates parses the embedded templates once for the process.
+// loadTemplates reads the embedded templates once for the process.
 var loadTemplates = sync.OnceValues(newTemplates)
 
 func newTemplates() (*templates, error) {
@@ -39,21 +43,20 @@ func newTemplates() (*templates, error) {
 			return nil, err
 		}
 	}
-	t := &templates{byFile: map[string]*template.Template{}}
+	t := &templates{byFile: map[string]func() (*template.Template, error){}}
 	names, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
 		file := strings.TrimPrefix(name, "templates/")
-		set, err := base.Clone()
-		if err != nil {
-			return nil, err
-		}
-		if err := parse(set, file); err != nil {
-			return nil, err
-		}
-		t.byFile[file] = set
+		t.byFile[file] = sync.OnceValues(func() (*template.Template, error) {
+			set, err := base.Clone()
+			if err != nil {
+				return nil, err
+			}
+			return set, parse(set, file)
+		})
 	}
 	return t, nil
 }
@@ -77,9 +80,13 @@ func (t *templates) render(file string, p *page) ([]byte, error) {
 // part is render for one of the templates that a file and the shared ones
 // define.
 func (t *templates) part(file, name string, p *page) ([]byte, error) {
-	set := t.byFile[file]
-	if set == nil {
+	load := t.byFile[file]
+	if load == nil {
 		return nil, fmt.Errorf("there is no template %q", file)
+	}
+	set, err := load()
+	if err != nil {
+		return nil, err
 	}
 	var b bytes.Buffer
 	if err := set.ExecuteTemplate(&b, name, p); err != nil {
