@@ -136,6 +136,10 @@ func TestOpen_alteredRow(t *testing.T) {
 		d.accept(testEpoch, given(fmt.Sprint("e", i)), 1, time.Hour, id)
 		d.settle(testEpoch, Settlement{DeliveryID: id, Status: event.StatusRetrying, Attempt: 1, NextAt: testEpoch.Add(time.Hour), WebhookID: id})
 	}
+	e := given("of a node")
+	e.GivenID = false // such are found by name
+	d.accept(testEpoch, e, 1, 0, "d3")
+	d.settle(testEpoch, Settlement{DeliveryID: "d3", Status: event.StatusRetrying, Attempt: 1, NextAt: testEpoch.Add(time.Hour), WebhookID: "d3"})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

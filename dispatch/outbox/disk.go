@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -50,17 +49,6 @@ var (
 )
 
 func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), seq) }
-
-// byEventKey begins with a hash of the account and ends with the sequence number
-// of a delivery; without it, it is the prefix of all of an event. Ids made by
-// nodes sort by time, so new keys are put side by side and a flush touches few
-// pages.
-func byEventKey(account, id string, seq ...byte) []byte {
-	sum := sha256.Sum256([]byte(account))
-	b := append(make([]byte, 0, 8+2+len(id)+8), sum[:8]...)
-	b = binary.AppendUvarint(b, uint64(len(id)))
-	return append(append(b, id...), seq...)
-}
 
 func metaValue(v uint64) []byte { return seqKey(v) }
 

@@ -17,6 +17,9 @@ type write struct {
 	// trace: value is progress without a webhook id; the one that the file has
 	// stays.
 	trace bool
+	// named: key is the sequence number of a delivery of which the file knows the
+	// event's name.
+	named bool
 }
 
 // flushBatch is the net difference between two states.
@@ -101,8 +104,10 @@ func (st *state) captureRow(b *flushBatch, put func(bucket, k, v []byte), r *row
 	}
 	if r.flags&onDisk == 0 {
 		put(bucketDeliveries, k, encodeDelivery(r))
-		put(bucketByEvent, byEventKey(r.ev.hot.e.Account, r.ev.hot.e.ID, k...), empty)
+		captureName(b, r, true)
 		r.flags |= onDisk
+	} else {
+		captureName(b, r, false)
 	}
 	if !r.unmarked() {
 		p := st.progress(r)
@@ -205,8 +210,13 @@ func (w *write) do(tx *bolt.Tx) error {
 	if string(w.bucket) == string(bucketDeliveries) || string(w.bucket) == string(bucketEvents) {
 		bucket.FillPercent = fillPercent
 	}
-	value := w.value
+	value, key := w.value, w.key
 	switch {
+	case w.named:
+		var err error
+		if key, err = nameOnDisk(tx, w.key); err != nil {
+			return err
+		}
 	case w.trace:
 		stored, err := getRow(bucket, w.key)
 		if err != nil {
@@ -231,29 +241,7 @@ func (w *write) do(tx *bolt.Tx) error {
 		return bucket.Delete(w.key)
 	}
 	// Behind the value, in its own memory: encodeEventRow leaves room.
-	return bucket.Put(w.key, appendSum(value, w.key, value))
-}
-
-// deleteByEvent removes the entry of the delivery with this sequence key. The
-// name of its event is read from the file. It runs before the events are
-// deleted, because "deliveries" sorts before "events".
-func deleteByEvent(tx *bolt.Tx, seq []byte) error {
-	v, err := getRow(tx.Bucket(bucketDeliveries), seq)
-	if err != nil {
-		return err
-	}
-	d, err := decodeDelivery(v)
-	if err != nil {
-		return err
-	}
-	if v, err = getRow(tx.Bucket(bucketEvents), seqKey(d.eventSeq)); err != nil {
-		return err
-	}
-	h, err := decodeEventRow(v)
-	if err != nil {
-		return err
-	}
-	return tx.Bucket(bucketByEvent).Delete(byEventKey(h.e.Account, h.e.ID, seq...))
+	return bucket.Put(key, appendSum(value, key, value))
 }
 
 // Run flushes about once a second, and at once when the unwritten part passes

@@ -42,19 +42,6 @@ func load(db *bolt.DB, limits Limits) (*state, error) {
 	})
 }
 
-// checkNames looks at what finds deliveries by their events, which memory does
-// not hold: there is one for each of the deliveries.
-func checkNames(b *bolt.Bucket, deliveries int) error {
-	n := 0
-	if err := eachRow(b, func(_, _ []byte) error { n++; return nil }); err != nil {
-		return fmt.Errorf("byEvent: %w", err)
-	}
-	if n != deliveries {
-		return fmt.Errorf("%d of %d deliveries are named by their events: %w", n, deliveries, errRow)
-	}
-	return nil
-}
-
 func (st *state) loadMeta(b *bolt.Bucket) error {
 	f, err := readMeta(b, metaFormat)
 	if err != nil {
@@ -145,7 +132,7 @@ type loading struct {
 	again     []*row // as have those that were replayed
 	graves    map[LaneKey]*lane
 	ofAnEvent []*row
-	count     int    // of deliveries
+	named     int    // deliveries that byEvent has
 	receipts  uint32 // the place in the table up to which they were met
 }
 
@@ -166,7 +153,7 @@ func (st *state) loadRows(tx *bolt.Tx) error {
 	if l.mk != nil {
 		return fmt.Errorf("progress %x has no delivery", l.mk)
 	}
-	if err := checkNames(tx.Bucket(bucketByEvent), l.count); err != nil {
+	if err := checkNames(tx.Bucket(bucketByEvent), l.named); err != nil {
 		return err
 	}
 	st.loadReplayed(l.again)
@@ -211,7 +198,9 @@ func (l *loading) event(k, v []byte) error {
 		l.lane(r, LaneKey{Partition: d.target.Partition, Account: d.account, Destination: d.target.Destination()})
 		l.ofAnEvent = append(l.ofAnEvent, r)
 		l.rk, l.rv = l.rows.Next()
-		l.count++
+		if !h.given || r.named() {
+			l.named++
+		}
 	}
 	if len(l.ofAnEvent) == 0 {
 		return fmt.Errorf("event %x has no delivery", k)

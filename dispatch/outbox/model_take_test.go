@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -254,6 +255,7 @@ func (m *reference) checkQueries(t *testing.T, s *Store, r *rand.Rand) {
 		t.Fatalf("CountDead = %d, %v; want %d", n, err, len(want))
 	}
 	m.checkScan(t, s, r, account)
+	m.checkEvents(t, s, account)
 	owed, oldest := map[LaneKey]int{}, map[LaneKey]*Delivery{}
 	total := 0
 	for _, d := range m.deliveries {
@@ -333,4 +335,29 @@ func eventOf(s *Store, id string) uint64 {
 	defer s.mu.Unlock()
 	x, _ := s.st.look(deliveryKey(id))
 	return x.eventSeq
+}
+
+// checkEvents compares what is found by the events of an account.
+func (m *reference) checkEvents(t *testing.T, s *Store, account string) {
+	t.Helper()
+	want := map[string][]Delivery{}
+	for _, d := range m.sorted() {
+		if d.Event.Account == account {
+			want[d.Event.ID] = append(want[d.Event.ID], d)
+		}
+	}
+	for id := range m.receipts {
+		if a, id, _ := strings.Cut(id, "/"); a == account {
+			want[id] = slices.Clip(want[id]) // remembered: there may be nothing of it
+		}
+	}
+	for id, ds := range want {
+		got, err := s.Event(account, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := diff(append([]Delivery{}, ds...), got); diff != "" {
+			t.Fatalf("event %s of %s (-reference +store):\n%s", id, account, diff)
+		}
+	}
 }

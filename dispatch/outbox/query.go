@@ -1,8 +1,6 @@
 package outbox
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -197,60 +195,6 @@ func (s *Store) Delivery(id string) (Delivery, bool, error) {
 		return Delivery{}, false, err
 	}
 	return ds[0], true, nil
-}
-
-// Event finds the deliveries of an event that are owed or dead, in acceptance
-// order. What was delivered or dropped is in the attempt log of its owner.
-func (s *Store) Event(account, eventID string) ([]Delivery, error) {
-	k := byEventKey(account, eventID)
-	// New rows are not in the file's index yet; a second's worth of them is
-	// searched instead. Memory is asked first: what leaves it goes to the file.
-	var found []sight
-	s.flushMu.Lock() // no flush in between: a row is in memory's list or in the file
-	defer s.flushMu.Unlock()
-	s.mu.Lock()
-	for _, r := range s.st.dirtyRows {
-		if h := r.ev.hot; r.flags&gone == 0 && h != nil && h.e.ID == eventID && h.e.Account == account {
-			found = append(found, s.st.sight(r))
-		}
-	}
-	for _, b := range s.unwritten {
-		for _, r := range b.rows {
-			if h := r.ev.hot; r.flags&gone == 0 && h != nil && h.e.ID == eventID && h.e.Account == account {
-				found = append(found, s.st.sight(r))
-			}
-		}
-	}
-	s.mu.Unlock()
-	var ids []string
-	err := s.view(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketByEvent).Cursor()
-		for name, _ := c.Seek(k); bytes.HasPrefix(name, k); name, _ = c.Next() {
-			v, err := getRow(tx.Bucket(bucketDeliveries), name[len(k):])
-			if err != nil {
-				return fmt.Errorf("outbox: delivery %x: %w", name[len(k):], err)
-			}
-			d, err := decodeDelivery(v)
-			if err != nil {
-				return fmt.Errorf("outbox: delivery %x: %w", name[len(k):], err)
-			}
-			ids = append(ids, d.id)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	for _, id := range ids {
-		if x, ok := s.st.look(deliveryKey(id)); ok {
-			found = append(found, x)
-		}
-	}
-	s.mu.Unlock()
-	slices.SortFunc(found, func(x, y sight) int { return cmp.Compare(x.seq, y.seq) })
-	found = slices.CompactFunc(found, func(x, y sight) bool { return x.seq == y.seq })
-	return s.fill(found)
 }
 
 // Knows reports whether the id, given by a client, may be one that is

@@ -3,8 +3,11 @@ package outbox
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"example.com/belfry/dispatch/event"
 )
@@ -103,4 +106,78 @@ func TestReceipts_ofParked(t *testing.T) {
 	if rs := &s.st.receipts; rs.live != n || rs.settled != n {
 		t.Errorf("%d receipts, %d of them settled; want %d and %d", rs.live, rs.settled, n, n)
 	}
+}
+
+// A delivery is found by the id that a client gave to its event, wherever it is:
+// in memory, on disk, parked, dead, replayed, and with its receipt forgotten.
+func TestStore_findsByGivenID(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "o.db")
+	options := Options{Path: path, NoSync: true, MemoryBytes: 1, Limits: Limits{Receipts: 1}}
+	s, err := Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := drive(t, s)
+	check := func(when string, want ...string) {
+		t.Helper()
+		got, err := d.s.Event("acme", "a")
+		if err != nil || !slices.Equal(ids(got), want) {
+			t.Errorf("%s: %v, %v; want %v", when, ids(got), err, want)
+		}
+	}
+	flush := func() {
+		t.Helper()
+		if err := d.s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func(want int) {
+		t.Helper()
+		n := 0
+		if err := d.s.view(func(tx *bolt.Tx) error { n = tx.Bucket(bucketByEvent).Stats().KeyN; return nil }); err != nil || n != want {
+			t.Errorf("%d names, %v; want %d", n, err, want)
+		}
+	}
+	d.accept(testEpoch, given("a"), 1, time.Minute, "a1", "a2")
+	d.accept(testEpoch, given("b"), 1, time.Minute, "b1")
+	check("in memory", "a1", "a2")
+	flush()
+	names(0)
+	if _, parked := parkedNow(s); parked != 3 {
+		t.Errorf("%d are parked, want 3", parked)
+	}
+	check("parked", "a1", "a2")
+	d.settle(testEpoch, Settlement{DeliveryID: "a1", Status: event.StatusDelivered, Attempt: 1})
+	d.settle(testEpoch, Settlement{DeliveryID: "a2", Status: event.StatusDead, Attempt: 1})
+	check("dead, and not flushed", "a2")
+	d.settle(testEpoch, Settlement{DeliveryID: "b1", Status: event.StatusDelivered, Attempt: 1}) // the receipt of a makes room
+	if s.Knows("acme", "a") {
+		t.Fatal("the receipt is still there")
+	}
+	check("dead, and not flushed, without a receipt", "a2")
+	flush()
+	names(1)
+	check("dead, without a receipt", "a2")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = drive(t, openTest(t, options))
+	check("after a restart", "a2")
+	d.revive(&Revive{At: testEpoch, IDs: []string{"a2"}})
+	check("replayed", "a2")
+	flush()
+	check("replayed, on disk", "a2")
+	names(1)
+
+	// A younger event has the same id.
+	d.accept(testEpoch, given("a"), 2, time.Minute, "a3")
+	flush()
+	check("two events of one id", "a2", "a3")
+	d.settle(testEpoch, Settlement{DeliveryID: "a2", Status: event.StatusDelivered, Attempt: 2})
+	d.settle(testEpoch, Settlement{DeliveryID: "a3", Status: event.StatusDelivered, Attempt: 1})
+	check("all delivered")
+	flush()
+	check("all delivered, on disk")
+	names(0)
 }
