@@ -129,6 +129,12 @@ func (r *ledger) until(ctx context.Context, n int) error {
 	}
 }
 
+// eventID is the id that a client gives to its n-th event: those that follow
+// each other have nothing in common, as with random ids.
+func eventID(channel string, n int) string {
+	return fmt.Sprintf("%s-%016x", channel, uint64(n)*0x9e3779b97f4a7c15) //nolint:gosec // never negative
+}
+
 // stream posts the events [from, to) to all nodes in batches. With ids, a
 // batch without a clear answer is sent again, to the next node, until it is
 // acknowledged: that must not double it. perSecond paces it; 0: as fast as it is
@@ -164,7 +170,7 @@ func (c *cluster) stream(ctx context.Context, channel string, from, to, pad int,
 							body.WriteByte(',')
 						}
 						if ids {
-							fmt.Fprintf(&body, `{"eventId":"%s-%d",`, channel, k)
+							fmt.Fprintf(&body, `{"eventId":%q,`, eventID(channel, k))
 						} else {
 							body.WriteByte('{')
 						}
@@ -228,7 +234,7 @@ func (c *cluster) missing(ctx context.Context, r *ledger) string {
 	n := slices.Index(r.arrived, 0)
 	r.mu.Unlock()
 	var record, stats json.RawMessage
-	err := c.call(ctx, http.MethodGet, c.nodes[0].api, fmt.Sprintf("/events/1/events/SMS-%d", n), nil, &record)
+	err := c.call(ctx, http.MethodGet, c.nodes[0].api, "/events/1/events/"+eventID("SMS", n), nil, &record)
 	err = errors.Join(err, c.call(ctx, http.MethodGet, c.nodes[0].api, "/events/1/stats", nil, &stats))
 	return fmt.Sprintf("event %d: %s; figures: %s; %v", n, record, stats, err)
 }
