@@ -32,9 +32,13 @@ type Options struct {
 	Failover time.Duration
 	// Converge is how long nodes may take to one index; 10 s.
 	Converge time.Duration
-	// DeliveryShare is the part of the quiet rate of deliveries that must be kept
-	// under a minority fault; 0.5.
-	DeliveryShare float64
+	// EventShare is the part that must be kept under a minority fault: of the posts
+	// at other nodes than the victims as compared with a quiet time, and of the
+	// deliveries of a quiet time or of what receivers are owed; 0.5.
+	EventShare float64
+	// Prompt is how long an event is on its way to a receiver at most if nothing
+	// keeps it back; 1 s.
+	Prompt time.Duration
 	// MaxDuplicates is the share of deliveries that may be duplicates under
 	// faults; 0.001.
 	MaxDuplicates float64
@@ -61,8 +65,9 @@ func (o Options) withDefaults() Options {
 	if o.MaxGroupOps == 0 {
 		o.MaxGroupOps = 20_000
 	}
-	if o.DeliveryShare == 0 {
-		o.DeliveryShare = 0.5
+	def(&o.Prompt, time.Second)
+	if o.EventShare == 0 {
+		o.EventShare = 0.5
 	}
 	if o.MaxDuplicates == 0 {
 		o.MaxDuplicates = 0.001

@@ -37,7 +37,7 @@ func TestI11_progress(t *testing.T) {
 		},
 		"no deliveries": {
 			ops:  with(base, minor, traffic(0, 40_000, true, true), traffic(40_000, 60_000, true, false)),
-			want: []string{"0 deliveries/s, without faults it is 10/s"},
+			want: []string{"receivers got 0 % of what they are owed and of the 10 deliveries/s of a time without faults"},
 		},
 		"another fault suspends that": {ops: with(base, minor, faultOps("2", 39_000, 51_000, history.Fault{Name: "N3"}), faultOps("3", 70_000, 80_000, history.Fault{Minority: true}),
 			traffic(0, 40_000, true, true), traffic(40_000, 55_000, false, false), traffic(55_000, 90_000, true, true))},
@@ -46,7 +46,7 @@ func TestI11_progress(t *testing.T) {
 		"another harmless fault is no excuse": {
 			ops: with(base, minor, faultOps("2", 40_000, 50_000, history.Fault{Name: "N13", Harmless: true}), traffic(0, 40_000, true, true),
 				traffic(40_000, 50_000, true, false), traffic(50_000, 60_000, true, true)),
-			want: []string{"0 deliveries/s, without faults it is 10/s"},
+			want: []string{"receivers got 0 % of what they are owed and of the 10 deliveries/s of a time without faults"},
 		},
 	})
 	h, err := New(with(base, major, traffic(0, 40_000, true, true), traffic(40_000, 60_000, false, false)))

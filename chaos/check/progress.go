@@ -68,28 +68,21 @@ func (h *History) posts() *acks {
 	return x
 }
 
-// delivered has the events answered 2xx in each second of the run.
-func (h *History) delivered() []float64 {
-	per := make([]float64, h.end/second+1)
-	for i := range h.arrivals {
-		if a := &h.arrivals[i]; a.outcome == history.OK && a.ret >= 0 {
-			per[min(a.ret/second, int64(len(per)-1))] += float64(a.events)
-		}
-	}
-	return per
-}
-
 func progress(h *History, o Options, v *Verdict) {
 	if len(h.faults) == 0 {
 		return
 	}
-	changes, posts, per := h.changes(), h.posts(), h.delivered()
-	quiet := h.quietRate(posts, per, o)
-	v.figure("quiet_deliveries_per_second", quiet)
+	changes, posts := h.changes(), h.posts()
+	p := h.pace(posts, o)
+	v.figure("quiet_deliveries_per_second", p.deliveries)
 	for i := range h.faults {
 		f := &h.faults[i]
-		if f.in.Minority && !f.in.Planned {
-			h.judgeProgress(v, f, changes, posts, per, quiet, o)
+		if !f.in.Minority || f.in.Planned {
+			continue
+		}
+		if from, to, ok := h.window(f, o); ok {
+			h.judgeChanges(v, f, changes, from, to)
+			h.judgeEvents(v, f, p, from, to, o)
 		}
 	}
 	for _, x := range []*acks{changes, posts} {
@@ -122,59 +115,70 @@ func (h *History) window(f *fault, o Options) (from, to int64, ok bool) {
 	return from, to, from+second <= to
 }
 
-func (h *History) judgeProgress(v *Verdict, f *fault, changes, posts *acks, per []float64, quiet float64, o Options) {
-	from, to, ok := h.window(f, o)
-	if !ok {
-		return
-	}
-	bad := func(format string, args ...any) {
-		v.violate(Violation{What: fmt.Sprintf("under %s %s (%v): ", f.in.Name, f.in.Kind, f.in.Nodes) + fmt.Sprintf(format, args...), At: from, Key: f.key})
-	}
+// stalled is a violation under f in a time that begins at from.
+func stalled(v *Verdict, f *fault, from int64, format string, args ...any) {
+	v.violate(Violation{What: fmt.Sprintf("under %s %s (%v): ", f.in.Name, f.in.Kind, f.in.Nodes) + fmt.Sprintf(format, args...), At: from, Key: f.key})
+}
+
+func (h *History) judgeChanges(v *Verdict, f *fault, changes *acks, from, to int64) {
 	for t := from; t+second <= to; t += second {
 		if between(changes.calls, t, t+second) == 0 {
 			continue // nobody asked
 		}
 		v.Checked++
 		if between(changes.rets, t, t+second) == 0 {
-			bad("no change was acknowledged from %v to %v, %v after it began", time.Duration(t), time.Duration(t+second), time.Duration(t-f.begun).Round(time.Millisecond))
+			stalled(v, f, from, "no change was acknowledged from %v to %v, %v after it began", time.Duration(t), time.Duration(t+second), time.Duration(t-f.begun).Round(time.Millisecond))
 		}
-	}
-	if quiet < 1 || between(posts.calls, from, to) == 0 || to-from < 2*second {
-		return
-	}
-	v.Checked++
-	var sum, n float64
-	for s := (from + second - 1) / second; (s+1)*second <= to; s++ {
-		sum, n = sum+per[s], n+1
-	}
-	if n == 0 {
-		return
-	}
-	share := sum / n / quiet
-	if low, ok := v.Figures["least_delivery_share"]; !ok || share < low {
-		v.figure("least_delivery_share", share)
-	}
-	if share < o.DeliveryShare {
-		bad("%.0f deliveries/s, without faults it is %.0f/s", sum/n, quiet)
 	}
 }
 
-// quietRate is the median of the deliveries per second of the seconds in which
-// events were posted and no fault was or had just been.
-func (h *History) quietRate(posts *acks, per []float64, o Options) float64 {
-	if len(posts.calls) == 0 {
-		return 0
+// judgeEvents asks whether those who post at other nodes than the victims are
+// served, and receivers get what is there to get.
+func (h *History) judgeEvents(v *Verdict, f *fault, p *pace, from, to int64, o Options) {
+	if to-from < 2*second {
+		return
 	}
-	first, last := posts.calls[0], posts.calls[len(posts.calls)-1]
-	var quiet []float64
-	for s := range int64(len(per)) {
-		t := s * second
-		if t < first+second || t+second > last || h.faulty(t, t+second, int64(o.Settled), nil) {
-			continue
+	if acked, usual, ok := p.postShare(from, to, h.victims(from, to)); ok {
+		v.Checked++
+		v.least("post_share", f, acked/usual)
+		if acked/usual < o.EventShare {
+			s := float64(to-from) / float64(second)
+			stalled(v, f, from, "%.1f posts/s were acknowledged at the other nodes, without faults it is %.1f/s", acked/s, usual/s)
 		}
-		quiet = append(quiet, per[s])
 	}
-	return quantile(quiet, 0.5)
+	if p.deliveries < 1 {
+		return
+	}
+	if share, ok := p.deliveryShare(from, to); ok {
+		v.Checked++
+		v.least("delivery_share", f, share)
+		if share < o.EventShare {
+			stalled(v, f, from, "receivers got %.0f %% of what they are owed and of the %.0f deliveries/s of a time without faults", 100*share, p.deliveries)
+		}
+	}
+}
+
+// victims are the nodes that are hit at some time in [from, to).
+func (h *History) victims(from, to int64) map[string]bool {
+	hit := map[string]bool{}
+	for i := range h.faults {
+		if f := &h.faults[i]; f.begin < to && f.healed > from {
+			for _, n := range f.in.Nodes {
+				hit[n] = true
+			}
+		}
+	}
+	return hit
+}
+
+// least notes a share under a kind of fault, and under all, if it is the least
+// so far.
+func (v *Verdict) least(name string, f *fault, share float64) {
+	for _, name := range []string{"least_" + name, name + "_" + slug(f.in.Kind)} {
+		if low, ok := v.Figures[name]; !ok || share < low {
+			v.figure(name, share)
+		}
+	}
 }
 
 // unavailable notes, for each kind of fault, the longest time in which requests

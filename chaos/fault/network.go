@@ -102,13 +102,14 @@ func beginOneWay(who choose, deaf bool) func(context.Context, Env) (Active, erro
 	}
 }
 
-// beginOnePath cuts one direction between two nodes.
+// beginOnePath cuts one direction between two nodes. Both are victims: which of
+// them is cut off from the others depends on who leads.
 func beginOnePath(_ context.Context, e Env) (Active, error) {
 	two := ids(e.some(2))
 	if e.Rng.IntN(2) == 0 {
 		two[0], two[1] = two[1], two[0]
 	}
-	return cut(e, two[1]+" does not hear "+two[0], two[1:], across(two[:1], two[1:], false)), nil
+	return cut(e, two[1]+" does not hear "+two[0], two, across(two[:1], two[1:], false)), nil
 }
 
 // beginRing leaves every node its two neighbours on a random ring: each sees a

@@ -21,8 +21,8 @@ type (
 	Fault struct {
 		Name  string   `json:"name"`            // "N1" … "N19"
 		Kind  string   `json:"kind"`            // in words, such as "kill leader"; failover times are told by it
-		Nodes []string `json:"nodes,omitempty"` // the victims
-		// Minority: fewer than half of the voters are victims, the rest can talk to
+		Nodes []string `json:"nodes,omitempty"` // the victims; of a path that is cut both ends
+		// Minority: fewer than half of the voters are taken away, the rest can talk to
 		// each other, and every receiver and client can reach the rest.
 		Minority bool `json:"minority,omitempty"`
 		// Leader: a victim led the config group when it began.
