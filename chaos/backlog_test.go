@@ -33,6 +33,7 @@ func TestChaosBacklog(t *testing.T) {
 }
 
 func testBacklog(t *testing.T, ids bool, limit int) {
+	t.Helper()
 	backlog := volume(t, backlogEvents)
 	ctx, cancel := context.WithTimeout(context.Background(), 14*time.Minute)
 	defer cancel()
