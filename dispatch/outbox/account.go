@@ -9,7 +9,7 @@ import (
 type accountState struct {
 	pending int
 	lanes   map[*lane]struct{}
-	events  ageList[eventRef] // of which a delivery is kept, in acceptance order
+	events  eventList // of which a delivery is kept, in acceptance order
 	dead    ageList[*row]     // dead letters, by DeadAt
 }
 
@@ -22,22 +22,29 @@ func (st *state) account(name string) *accountState {
 	return a
 }
 
-// eventRef is an event in the list of its account.
-type eventRef struct {
-	seq uint64
-	row *eventRow // nil: its only delivery is parked
-}
+// eventList are the events of an account, from the oldest to the youngest: their
+// sequence numbers, with the bit wentBit in those that went. It has no pointers,
+// for in a backlog of millions it is long.
+type eventList struct{ ageList[uint64] }
 
-func (e eventRef) forgotten() bool { return e.row != nil && e.row.forgotten() }
+const wentBit = 1 << 63
 
-// setEvent changes what the list knows of an event. Readers of the list's
-// elements hold the lock.
-func (a *accountState) setEvent(seq uint64, ev *eventRow) {
-	rest := a.events.rest()
-	i, ok := slices.BinarySearchFunc(rest, seq, func(e eventRef, seq uint64) int { return cmp.Compare(e.seq, seq) })
-	if ok {
-		rest[i].row = ev
+func went(seq uint64) bool { return seq&wentBit != 0 }
+
+// drop takes an event out. Most that go are young: the search for it begins at
+// the end. Readers of elements hold the lock.
+func (q *eventList) drop(seq uint64) {
+	rest := q.rest()
+	from := len(rest) - 1
+	for step := 1; from > 0 && rest[from]&^wentBit > seq; step *= 2 {
+		from = max(0, from-step)
 	}
+	i, ok := slices.BinarySearchFunc(rest[max(0, from):], seq, func(e, seq uint64) int { return cmp.Compare(e&^wentBit, seq) })
+	if !ok || went(rest[from+i]) {
+		return
+	}
+	rest[from+i] |= wentBit
+	q.dropped(went)
 }
 
 // tidyAccount forgets an account of which nothing is held.

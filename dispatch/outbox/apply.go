@@ -173,7 +173,7 @@ func (st *state) newEvent(now int64, configIndex uint64, e *AcceptedEvent, ref r
 	h.size = eventHotOverhead + len(e.Event.Payload) + len(e.Event.ID)
 	ev := &eventRow{seq: st.nextSeq, hot: h, receipt: ref, size: toUint24(len(e.Event.Payload))}
 	st.nextSeq++
-	st.account(e.Event.Account).events.push(eventRef{ev.seq, ev})
+	st.account(e.Event.Account).events.push(ev.seq)
 	st.hotBytes += h.size
 	st.dirtyBytes += h.size
 	st.markEvent(ev)

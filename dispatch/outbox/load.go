@@ -206,7 +206,7 @@ func (l *loading) event(k, v []byte) error {
 		return fmt.Errorf("event %x has no delivery", k)
 	}
 	e.refs = uint32(len(l.ofAnEvent)) //nolint:gosec // far below 2^32
-	st.account(l.ofAnEvent[0].lane.key.Account).events.push(eventRef{e.seq, e})
+	st.account(l.ofAnEvent[0].lane.key.Account).events.push(e.seq)
 	for _, r := range l.ofAnEvent {
 		l.place(r)
 	}

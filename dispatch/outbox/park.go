@@ -101,7 +101,6 @@ func (st *state) park(r *row) {
 	alone := ev.refs == 1 && ev.hot == nil && ev.flags == onDisk && back <= 255
 	if alone {
 		p.back = uint8(back) //nolint:gosec // at most 255
-		st.account(r.lane.key.Account).setEvent(ev.seq, nil)
 	}
 	st.dropRow(r)
 	r.flags |= gone
@@ -132,8 +131,6 @@ func (st *state) unpark(place uint32) *row {
 	ev := st.eventOf(place, p)
 	if d.events[place] != nil {
 		delete(d.events, place)
-	} else {
-		st.account(l.key.Account).setEvent(ev.seq, ev)
 	}
 	r := &row{seq: p.seq(), id: p.id, ev: ev, lane: l, flags: onDisk}
 	d.unlist(p.id)

@@ -34,9 +34,7 @@ func (s *Store) Scan(account string, f *event.Filter, after event.Ref, limit int
 	if a := s.st.accounts[account]; a != nil {
 		c.events = a.events.rest()
 	}
-	if f.Status != "" || f.ProfileID != "" || f.SubscriptionID != "" {
-		c.unwritten = s.unwrittenRows(account)
-	}
+	c.unwritten = s.unwrittenRows(account)
 	s.mu.Unlock()
 	var out event.Scan
 	err := s.view(func(tx *bolt.Tx) error {
@@ -73,28 +71,27 @@ type scanning struct {
 	tx        *bolt.Tx
 	f         *event.Filter
 	after     event.Ref
-	events    []eventRef        // in acceptance order; read under the lock
+	events    []uint64          // see eventList; read under the lock
 	unwritten map[uint64][]*row // by event
 }
 
 // get reads the i-th event; nil: it is gone.
 func (c *scanning) get(i int) (h *eventHot, err error) {
 	c.s.mu.Lock()
-	e := c.events[i]
-	dead := e.forgotten()
-	if e.row != nil {
-		h = e.row.hot
+	seq := c.events[i]
+	for _, r := range c.unwritten[seq] {
+		h = cmp.Or(h, r.ev.hot)
 	}
 	c.s.mu.Unlock()
-	if h != nil || dead {
+	if h != nil || went(seq) {
 		return h, nil
 	}
-	v, err := getRow(c.tx.Bucket(bucketEvents), seqKey(e.seq))
+	v, err := getRow(c.tx.Bucket(bucketEvents), seqKey(seq))
 	if err == nil {
 		h, err = decodeEventRow(v)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("outbox: event %d: %w", e.seq, err)
+		return nil, fmt.Errorf("outbox: event %d: %w", seq, err)
 	}
 	return h, nil
 }
@@ -165,7 +162,7 @@ func (c *scanning) run(limit int) (event.Scan, error) {
 		if !ref.After(c.after) || !c.f.MatchesEvent(&h.e, at) {
 			continue
 		}
-		ok, err := c.delivery(c.events[i].seq)
+		ok, err := c.delivery(i)
 		if err != nil {
 			return event.Scan{}, err
 		}
@@ -179,11 +176,12 @@ func (c *scanning) run(limit int) (event.Scan, error) {
 }
 
 // delivery reports whether a delivery of the event fits the filter.
-func (c *scanning) delivery(event uint64) (bool, error) {
-	if c.unwritten == nil {
+func (c *scanning) delivery(i int) (bool, error) {
+	if c.f.Status == "" && c.f.ProfileID == "" && c.f.SubscriptionID == "" {
 		return true, nil
 	}
 	c.s.mu.Lock()
+	event := c.events[i] &^ wentBit
 	for _, r := range c.unwritten[event] {
 		if h := r.hot; r.flags&gone == 0 && h != nil && h.full && c.fits(r.status, &h.target) {
 			c.s.mu.Unlock()

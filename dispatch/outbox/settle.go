@@ -138,6 +138,6 @@ func (st *state) remove(r *row) {
 		}
 		st.dropEventHot(r.ev)
 		st.markEvent(r.ev)
-		st.account(r.lane.key.Account).events.dropped(eventRef.forgotten)
+		st.account(r.lane.key.Account).events.drop(r.ev.seq)
 	}
 }
