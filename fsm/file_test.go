@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,4 +129,46 @@ func alterRow(t *testing.T, path string, bucket []byte) (done bool) {
 		t.Fatal(err)
 	}
 	return done
+}
+
+// INV fsm-8: a file in which the name of a bucket is another one is refused, and
+// not taken for one that never had the bucket.
+func TestOpen_withoutBucket(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.db")
+	s := openStore(t, path)
+	mustDo(t, s, bootstrap())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range append([][]byte{bMeta}, buckets...) {
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		dropBucket(t, path, bucket)
+		s, err := Open(Options{Path: path, NoSync: true})
+		if err == nil {
+			t.Errorf("a file without %s is taken for what was written", bucket)
+			_ = s.Close()
+		} else if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "with an empty data directory") {
+			t.Errorf("%s: the error does not name the file and say what to do: %v", bucket, err)
+		}
+	}
+}
+
+// dropBucket removes a bucket from a file.
+func dropBucket(t *testing.T, path string, bucket []byte) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucket) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatalf("%s: %v", bucket, err)
+	}
 }

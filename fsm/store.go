@@ -135,13 +135,11 @@ func openFile(o Options, path string) (*bbolt.DB, error) {
 		return nil, fmt.Errorf("open state file %s: %w; if it is damaged, let this node join again with an empty data directory", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		if m := tx.Bucket(bMeta); m != nil {
-			if f := readUint(m.Get(kFormat)); f != storeFormat {
-				return fmt.Errorf("it has format %d, this version of belfry reads %d", f, storeFormat)
-			}
+		if k, _ := tx.Cursor().First(); k != nil {
+			return checkBuckets(tx)
 		}
 		for _, name := range append([][]byte{bMeta}, buckets...) {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
 		}
@@ -151,6 +149,22 @@ func openFile(o Options, path string) (*bbolt.DB, error) {
 		return nil, errors.Join(fmt.Errorf("state file %s: %w", path, err), db.Close())
 	}
 	return db, nil
+}
+
+// checkBuckets looks at a file that is not new: it has all buckets. One whose
+// name is damaged must not be taken for one that was never there.
+func checkBuckets(tx *bbolt.Tx) error {
+	if m := tx.Bucket(bMeta); m != nil {
+		if f := readUint(m.Get(kFormat)); f != storeFormat {
+			return fmt.Errorf("it has format %d, this version of belfry reads %d", f, storeFormat)
+		}
+	}
+	for _, name := range append([][]byte{bMeta}, buckets...) {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("it is damaged: it has no bucket %q; let this node join again with an empty data directory", name)
+		}
+	}
+	return nil
 }
 
 // Close closes the state file. Reads that are under way finish first; later

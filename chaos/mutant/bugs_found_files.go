@@ -4,6 +4,7 @@ package mutant
 const (
 	signBelieved = `the stores say something else`
 	signOpened   = `an altered row .*is taken for what was written`
+	signWithout  = `a file without .*is taken for what was written`
 )
 
 // foundInFiles are the bugs that belfry had in what it reads from its disk.
@@ -115,6 +116,26 @@ func foundInFiles() []Mutant {
 				New:  "	if n < 0 {",
 			}},
 			Killers: []Killer{unit("./dispatch/outbox", "TestOpen_alteredRow", signOpened)},
+		},
+		{
+			Name: "config-buckets-made-again",
+			Bug:  "buckets of the config that are not found in a file are made",
+			Edits: []Edit{{
+				File: "fsm/store.go",
+				Old:  "		if k, _ := tx.Cursor().First(); k != nil {\n			return checkBuckets(tx)\n		}\n		for _, name := range append([][]byte{bMeta}, buckets...) {\n			if _, err := tx.CreateBucket(name); err != nil {",
+				New:  "		if tx.Bucket(bMeta) != nil && checkBuckets(tx) == nil {\n			return nil\n		}\n		for _, name := range append([][]byte{bMeta}, buckets...) {\n			if _, err := tx.CreateBucketIfNotExists(name); err != nil {",
+			}},
+			Killers: []Killer{unit("./fsm", "TestOpen_withoutBucket", signWithout)},
+		},
+		{
+			Name: "outbox-buckets-made-again",
+			Bug:  "buckets of the outbox that are not found in a file are made",
+			Edits: []Edit{{
+				File: "dispatch/outbox/store.go",
+				Old:  "		if k, _ := tx.Cursor().First(); k != nil {\n			return nil\n		}\n		for _, b := range buckets {\n			if _, err := tx.CreateBucket(b); err != nil {",
+				New:  "		if tx.Bucket(bucketMeta) != nil {\n			return nil\n		}\n		for _, b := range buckets {\n			if _, err := tx.CreateBucketIfNotExists(b); err != nil {",
+			}},
+			Killers: []Killer{unit("./dispatch/outbox", "TestOpen_withoutBucket", signWithout)},
 		},
 		{
 			Name: "pages-not-looked-at",

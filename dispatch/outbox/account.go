@@ -9,8 +9,8 @@ import (
 type accountState struct {
 	pending int
 	lanes   map[*lane]struct{}
-	events  eventList // of which a delivery is kept, in acceptance order
-	dead    ageList[*row]     // dead letters, by DeadAt
+	events  eventList     // of which a delivery is kept, in acceptance order
+	dead    ageList[*row] // dead letters, by DeadAt
 }
 
 func (st *state) account(name string) *accountState {

@@ -181,3 +181,47 @@ func alterRow(t *testing.T, path string, bucket []byte) {
 		t.Fatalf("%s: %v", bucket, err)
 	}
 }
+
+// INV outbox-19: a file in which the name of a bucket is another one is refused,
+// and not taken for one that never had the bucket.
+func TestOpen_withoutBucket(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "o.db")
+	s, err := Open(Options{Path: path, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	drive(t, s).accept(testEpoch, given("a"), 1, time.Hour, "a1")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range buckets {
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		dropBucket(t, path, bucket)
+		if s, err := Open(Options{Path: path, NoSync: true}); err == nil {
+			t.Errorf("a file without %s is taken for what was written", bucket)
+			_ = s.Close()
+		} else if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "with an empty data directory") {
+			t.Errorf("%s: the error does not name the file and say what to do: %v", bucket, err)
+		}
+	}
+}
+
+// dropBucket removes a bucket from a file.
+func dropBucket(t *testing.T, path string, bucket []byte) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error { return tx.DeleteBucket(bucket) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatalf("%s: %v", bucket, err)
+	}
+}

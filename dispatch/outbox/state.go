@@ -107,8 +107,6 @@ type eventRow struct {
 	flags   uint8
 }
 
-func (e *eventRow) forgotten() bool { return e.flags&gone != 0 }
-
 type eventHot struct {
 	e           event.Event
 	acceptedAt  int64

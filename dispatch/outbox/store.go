@@ -30,6 +30,9 @@ const (
 	// initialMmap is address space, not memory: with it the file grows a long
 	// way before the map must move, which waits for readers such as a snapshot.
 	initialMmap = 1 << 30
+	// pageSize of a new file. Events are written and removed side by side, so of
+	// larger pages there are fewer to write.
+	pageSize = 16 << 10
 )
 
 // Limits are bounds that decide what Apply does. Every node must use the same;
@@ -160,17 +163,19 @@ func openAndLoad(o Options) (db *bolt.DB, st *state, err error) {
 
 func openFile(path string, noSync bool) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: openTimeout, NoSync: noSync, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMmap,
+		Timeout: openTimeout, NoSync: noSync, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMmap, PageSize: pageSize,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("outbox: open %s: %w; if it is damaged, let this node join again with an empty data directory", path, err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		if tx.Bucket(bucketMeta) != nil {
+		// What is not new has its buckets, which load asks for: one whose name is
+		// damaged must not be taken for one that was never there.
+		if k, _ := tx.Cursor().First(); k != nil {
 			return nil
 		}
 		for _, b := range buckets {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+			if _, err := tx.CreateBucket(b); err != nil {
 				return err
 			}
 		}

@@ -107,7 +107,7 @@ func TestOpenStores_damaged(t *testing.T) {
 		for _, at := range used {
 			b := bytes.Clone(good)
 			b[at] ^= 1 << rng.IntN(8)
-			try(fmt.Sprintf("byte %d of %s", at, name), b, at < 2*os.Getpagesize())
+			try(fmt.Sprintf("byte %d of %s", at, name), b, at < 2*pageSizeOf(t, good))
 		}
 		for range 8 {
 			keep := used[rng.IntN(len(used))]
@@ -137,4 +137,14 @@ func positions(b []byte, rng *rand.Rand, n int) []int {
 		}
 	}
 	return out
+}
+
+// pageSizeOf is how large the pages of a bbolt file are.
+func pageSizeOf(t *testing.T, b []byte) int {
+	t.Helper()
+	m, ok := readBoltMetas(bytes.NewReader(b))
+	if !ok {
+		t.Fatal("this is no bbolt file")
+	}
+	return int(m.pageSize)
 }
