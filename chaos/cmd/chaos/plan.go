@@ -111,6 +111,9 @@ const (
 	shortest     = 2500 * time.Millisecond // of one fault
 	quickFaults  = 30 * time.Second
 	quickLongest = 5 * time.Second
+	// cutLongest is for cuts: how events go on is judged from the fourth second on,
+	// by two seconds at least.
+	cutLongest = 7500 * time.Millisecond
 	// longRun is one run of a long set. Histories of a longer one take the
 	// checkers long.
 	longRun     = 4 * time.Minute
@@ -137,11 +140,13 @@ func quickSet() []spec {
 	}
 	calm := quick("calm", 3, "w1,w3,w5,w6", of())
 	calm.Faults = 15 * time.Second
+	cuts := quick("partition", 3, "w1,w2,w4", of("N3", "N4"))
+	cuts.Longest, cuts.Faults = cutLongest, time.Duration(len(cuts.Nemeses))*cutLongest*7/5
 	return []spec{
 		calm,
 		quick("kill", 3, "w1,w3,w6", of("N1")),
 		quick("pause", 3, "w1,w5", of("N2")),
-		quick("partition", 3, "w1,w2,w4", of("N3", "N4")),
+		cuts,
 		quick("power", 3, "w1,w3", of("N7", "N8")),
 		quick("disk", 3, "w1,w3", of("N10")),
 		quick("damage", 3, "w1,w3", of("N9", "N11")),
