@@ -54,3 +54,31 @@ func TestTransfer_leaderThatIsCutOff(t *testing.T) {
 		s.Close()
 	})
 }
+
+// TestTransfer_justElected: INV lead-3, a leader that is asked to hand over at
+// the moment it is elected hands over, though raft has not appended the first
+// entry of its term yet.
+func TestTransfer_justElected(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t, 3)
+			for i := range 30 {
+				old := s.WaitLeader("config")
+				if err := s.Node(old).TransferLeadership(t.Context(), "config"); err != nil {
+					t.Fatal(err)
+				}
+				// An election that the heir wins takes no time here: one that it
+				// loses is followed by another one after a timeout.
+				began := time.Now()
+				for now := s.WaitLeader("config"); now == old; now = s.WaitLeader("config") {
+					if time.Since(began) > time.Second {
+						t.Fatalf("transfer %d: %s leads on after it had handed over", i, old)
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+			s.Close()
+		})
+	}
+}

@@ -23,6 +23,16 @@ func foundInCluster() []Mutant {
 			Killers: []Killer{group("TestFailedWrite$", `has lost what was acknowledged`)},
 		},
 		{
+			Name: "heir-without-the-term",
+			Bug:  "a leader hands over before the first entry of its term is in its log",
+			Edits: []Edit{{
+				File: "cluster/transfer.go",
+				Old:  "	if err := g.passBarrier(ctx, term); err != nil {\n		return raft.Server{}, err\n	}\n",
+				New:  "",
+			}},
+			Killers: []Killer{group("TestTransfer_justElected$", `leads on after it had handed over`)},
+		},
+		{
 			Name: "append-waits-double",
 			Bug:  "a leader leaves it to raft, which doubles its wait each time, to send entries again to a follower that was away",
 			Edits: []Edit{{
