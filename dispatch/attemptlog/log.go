@@ -6,6 +6,7 @@
 package attemptlog
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -45,21 +46,20 @@ const (
 	MaxDeliveredHeaders = 64
 
 	openTimeout = 5 * time.Second
-	// trimBatch is how many records one transaction removes at most.
-	trimBatch = 10_000
-	// fillPercent is how full pages are left where they are split: most keys come
-	// in order.
+	// fillPercent is how full pages of a list are left where they are split: most
+	// keys come in order.
 	fillPercent = 0.9
 	// pageSize of a new file. Of records of 1 KiB few fit into 4 KiB.
 	pageSize = 16 << 10
-	// overhead is what a record costs in the file beside its bytes.
+	// overhead is what a record costs in the file beside its bytes, with its place
+	// in an index and the space that pages leave.
 	overhead = 96
 )
 
 // Options of Open. Path is required.
 type Options struct {
 	Path     string
-	MaxAge   time.Duration    // 0: DefaultMaxAge
+	MaxAge   time.Duration    // 0: DefaultMaxAge; a record may stay for a part in segmentsPerAge longer
 	MaxBytes int64            // 0: DefaultMaxBytes; of records, not of the file, which does not shrink
 	Interval time.Duration    // between two writes; 0: DefaultInterval
 	Sync     time.Duration    // between two fsyncs; 0: DefaultSync
@@ -70,6 +70,8 @@ type Options struct {
 	Check  func(path string) error
 	Logger hclog.Logger          // nil: none
 	Reg    prometheus.Registerer // nil: none
+
+	hash func(account, id string) uint64 // nil: hashOf; tests let events collide
 }
 
 func (o *Options) validate() error {
@@ -85,6 +87,9 @@ func (o *Options) validate() error {
 	o.Sync = orDefault(o.Sync, DefaultSync)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.hash == nil {
+		o.hash = hashOf
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -116,20 +121,25 @@ type Entry struct {
 }
 
 var (
-	bucketLog = []byte("log") // event key ‖ record number → record; number 0 is the event
-	bucketAge = []byte("age") // record number → event key, number in bucketLog, time, size
-	// bucketTime is the list of events: account, AcceptedAt, event id → nothing.
-	bucketTime = []byte("time")
+	bucketSegments = []byte("segments") // number of the first record → segment
+	bucketRecords  = []byte("records")  // the same → a bucket: record number → record, indexKey → index
+	// bucketLists has the list of events: the same → a bucket: account, AcceptedAt,
+	// event id → number of the event's record in this segment.
+	bucketLists = []byte("lists")
+
+	indexKey = bytes.Repeat([]byte{0xff}, 9) // behind all numbers
+
+	// bucketOlder is in files of a layout that is not read any more.
+	bucketOlder = []byte("age")
 )
 
-// eventKey names an event: a hash of its account, then the id. Ids made by nodes
-// sort by time, so what is written together lies together in the file.
-type eventKey string
-
-func keyOf(account, id string) eventKey {
-	sum := sha256.Sum256([]byte(account))
-	b := binary.AppendUvarint(append(make([]byte, 0, 8+2+len(id)), sum[:8]...), uint64(len(id)))
-	return eventKey(append(b, id...))
+// hashOf is what records are found by. Events with the same hash are told apart by
+// their names.
+func hashOf(account, id string) uint64 {
+	var buf [256]byte
+	b := binary.AppendUvarint(buf[:0], uint64(len(account)))
+	sum := sha256.Sum256(append(append(b, account...), id...))
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // Log is the attempt log of a node. All methods may be called from any
@@ -146,21 +156,19 @@ type Log struct {
 	fileMu sync.Mutex // guards what follows; taken before mu
 	db     *bolt.DB
 	closed bool
-	next   uint64
-	bytes  int64
-	oldest time.Time // of the oldest record; zero: look into the file
-	dirty  bool      // written since the last sync
+	table
+	dirty bool // written since the last sync
 }
 
 type item struct {
-	key   eventKey
+	hash  uint64 // of the event
 	at    time.Time
 	event *event.Event
 	entry *Entry
 }
 
 // Open opens or creates the file. A file that cannot be read is moved aside
-// (its name is logged) and a new one begun.
+// (its name is logged) and a new one begun; one of an older layout is removed.
 func Open(o Options) (*Log, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -208,8 +216,19 @@ func (l *Log) check() error {
 
 var errBusy = errors.New("the file is in use by another process")
 
-// begin moves a damaged file aside and begins a new one.
+// errOlder says that the file is of a layout that is not read any more.
+var errOlder = errors.New("the file is of an older layout")
+
+// begin moves a damaged file aside and begins a new one. A file of an older layout
+// is removed: it is large, and nobody could read it.
 func (l *Log) begin(cause error) error {
+	if errors.Is(cause, errOlder) {
+		if err := os.Remove(l.opts.Path); err != nil {
+			return errors.Join(cause, err)
+		}
+		l.log.Warn("the attempt log is of an older layout: it was removed and a new one is begun; no delivery is lost by it", "path", l.opts.Path)
+		return l.openFile()
+	}
 	aside := fmt.Sprintf("%s.corrupt-%d", l.opts.Path, l.opts.Now().UnixNano())
 	if err := os.Rename(l.opts.Path, aside); err != nil {
 		return errors.Join(cause, err)
@@ -238,7 +257,7 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// openFile opens the file and walks its index.
+// openFile opens the file and reads its table.
 func (l *Log) openFile() error {
 	var db *bolt.DB
 	err := guard(func() (err error) {
@@ -250,7 +269,6 @@ func (l *Log) openFile() error {
 		if err != nil {
 			return err
 		}
-		l.next, l.bytes, l.oldest = 1, 0, time.Time{}
 		return db.Update(l.prepare)
 	})
 	if err != nil {
@@ -267,20 +285,19 @@ func (l *Log) openFile() error {
 }
 
 func (l *Log) prepare(tx *bolt.Tx) error {
-	for _, b := range [][]byte{bucketLog, bucketAge, bucketTime} {
+	if tx.Bucket(bucketOlder) != nil {
+		return errOlder
+	}
+	first, _ := tx.Cursor().First()
+	for _, b := range [][]byte{bucketSegments, bucketRecords, bucketLists} {
+		if first != nil && tx.Bucket(b) == nil { // not a new file: its name is damaged
+			return fmt.Errorf("%w: there is no bucket %q", errDamaged, b)
+		}
 		if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 			return err
 		}
 	}
-	return tx.Bucket(bucketAge).ForEach(func(k, v []byte) error {
-		a, err := decodeAge(v)
-		if err != nil || len(k) != 8 {
-			return fmt.Errorf("%w: record %x", errDamaged, k)
-		}
-		l.next = binary.BigEndian.Uint64(k) + 1
-		l.bytes += a.size
-		return nil
-	})
+	return l.load(tx)
 }
 
 // Run writes what was recorded, in batches, and removes what is too old or

@@ -1,25 +1,19 @@
 package attemptlog
 
 import (
-	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
-	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"example.com/belfry/dispatch/codec"
 	"example.com/belfry/dispatch/event"
 	"example.com/belfry/dispatch/outbox"
 )
 
-// format is the first byte of every record. formatBefore is that of records
-// without headers, which are read as well; records of any other are left out.
-const (
-	format       = 4
-	formatBefore = 3
-)
+// format is the first byte of every record behind its distance. Records of any
+// other are left out.
+const format = 4
 
 const (
 	maxField  = 64 << 10
@@ -29,39 +23,27 @@ const (
 
 func number8(n uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), n) }
 
-func logKey(k eventKey, n uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(k)+8), k...), n)
-}
+// In the file a record begins with its distance, in numbers, to the record of its
+// event, which stands before it in the same segment; 0: it is the event.
 
-// ageRow is what must be known to remove a record.
-type ageRow struct {
-	key    eventKey
-	number uint64
-	at     time.Time
-	size   int64
-}
-
-func encodeAge(a ageRow) []byte {
-	b := codec.AppendString(make([]byte, 0, len(a.key)+32), string(a.key))
-	b = codec.AppendUint(b, a.number)
-	b = codec.AppendTime(b, a.at)
-	return codec.AppendCount(b, int(a.size))
-}
-
-func decodeAge(b []byte) (ageRow, error) {
-	r := codec.NewReader(b)
-	a := ageRow{key: eventKey(r.String(maxField)), number: r.Uint()}
-	a.at = r.Time()
-	a.size = int64(r.Int(maxCount))
-	return a, r.Done()
+func splitRecord(v []byte) (distance uint64, rec []byte) {
+	distance, n := binary.Uvarint(v)
+	if n <= 0 {
+		return 0, nil // which no decoder takes
+	}
+	return distance, v[n:]
 }
 
 // encodeEvent puts the payload, which may be large, behind everything else, so
 // that a search does not touch it.
 func encodeEvent(e *event.Event, acceptedAt time.Time) []byte {
+	return appendEvent(make([]byte, 0, len(e.Payload)+512), e, acceptedAt)
+}
+
+func appendEvent(b []byte, e *event.Event, acceptedAt time.Time) []byte {
 	head := *e
 	head.Payload = nil
-	b := codec.AppendTime(append(make([]byte, 0, len(e.Payload)+512), format), acceptedAt)
+	b = codec.AppendTime(append(b, format), acceptedAt)
 	b = codec.AppendBytes(b, outbox.AppendEvent(nil, &head))
 	return codec.AppendBytes(b, e.Payload)
 }
@@ -83,7 +65,7 @@ func decodeHead(b []byte) (event.Event, time.Time, error) {
 
 func readHead(b []byte) (e event.Event, acceptedAt time.Time, r *codec.Reader) {
 	r = codec.NewReader(b)
-	if f := r.Byte(); f != format && f != formatBefore {
+	if r.Byte() != format {
 		r.Fail()
 	}
 	acceptedAt = r.Time()
@@ -95,10 +77,69 @@ func readHead(b []byte) (e event.Event, acceptedAt time.Time, r *codec.Reader) {
 	return e, acceptedAt, r
 }
 
+// nameOf reads whose event a record has, and its place in the list. It copies
+// nothing: it is done for every record that is looked for or removed.
+func nameOf(rec []byte) (acceptedAt time.Time, account, id []byte, ok bool) {
+	if len(rec) == 0 || rec[0] != format {
+		return time.Time{}, nil, nil, false
+	}
+	rec = rec[1:]
+	sec, n := binary.Varint(rec)
+	if n <= 0 {
+		return time.Time{}, nil, nil, false
+	}
+	nsec, rec, ok := cutUint(rec[n:])
+	if ok {
+		_, rec, ok = cutUint(rec) // length of the head, which begins with both names
+	}
+	if ok {
+		account, rec, ok = cutText(rec)
+	}
+	if ok {
+		id, _, ok = cutText(rec)
+	}
+	if !ok || nsec >= uint64(time.Second) {
+		return time.Time{}, nil, nil, false
+	}
+	return time.Unix(sec, int64(nsec)).UTC(), account, id, true
+}
+
+func cutUint(b []byte) (v uint64, rest []byte, ok bool) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, nil, false
+	}
+	return v, b[n:], true
+}
+
+func cutText(b []byte) (text, rest []byte, ok bool) {
+	n, b, ok := cutUint(b)
+	if !ok || n > uint64(len(b)) {
+		return nil, nil, false
+	}
+	return b[:n], b[n:], true
+}
+
+var errFormat = errors.New("a record of an event in no known format")
+
+// isOf tells whether a record is that of an event. Other events may have the
+// same hash.
+func isOf(rec []byte, account, id string) (bool, error) {
+	_, a, i, ok := nameOf(rec)
+	if !ok {
+		return false, errFormat
+	}
+	return string(a) == account && string(i) == id, nil
+}
+
 // encodeEntry puts the headers, which a search does not look at, behind
 // everything else.
 func encodeEntry(e *Entry, headers []byte) []byte {
-	b := append(make([]byte, 0, 256), format)
+	return appendEntry(make([]byte, 0, 256), e, headers)
+}
+
+func appendEntry(b []byte, e *Entry, headers []byte) []byte {
+	b = append(b, format)
 	for _, s := range [...]string{e.DeliveryID, e.ProfileID, e.URL, string(e.Status)} {
 		b = codec.AppendString(b, s)
 	}
@@ -131,8 +172,7 @@ func encodeEntry(e *Entry, headers []byte) []byte {
 // decodeEntry gives the headers as they are kept: see headerContext.
 func decodeEntry(b []byte) (e Entry, headers []byte, err error) {
 	r := codec.NewReader(b)
-	version := r.Byte()
-	if version != format && version != formatBefore {
+	if r.Byte() != format {
 		r.Fail()
 	}
 	var status string
@@ -162,81 +202,8 @@ func decodeEntry(b []byte) (e Entry, headers []byte, err error) {
 			t.Reused = r.Bool()
 			a.Timing = t
 		}
-		if version == format {
-			headers = r.Bytes(maxField)
-		}
+		headers = r.Bytes(maxField)
 		e.Attempt = a
 	}
 	return e, headers, r.Done()
-}
-
-// Lookup finds what this node recorded of an event, newest records included.
-// An unreadable record is left out and logged.
-func (l *Log) Lookup(account, eventID string) (event.Record, bool, error) {
-	if err := l.Flush(); err != nil {
-		return event.Record{}, false, err
-	}
-	l.fileMu.Lock()
-	defer l.fileMu.Unlock()
-	var rec event.Record
-	found := false
-	if l.closed {
-		return rec, false, nil
-	}
-	k := []byte(keyOf(account, eventID))
-	err := l.repaired(func() error {
-		return l.db.View(func(tx *bolt.Tx) error {
-			rec, found = event.Record{}, false
-			c := tx.Bucket(bucketLog).Cursor()
-			for name, v := c.Seek(k); bytes.HasPrefix(name, k); name, v = c.Next() {
-				if err := addRecord(&rec, eventID, binary.BigEndian.Uint64(name[len(k):]), v); err != nil {
-					l.log.Warn("a record of the attempt log cannot be read", "event", eventID, "error", err)
-					continue
-				}
-				found = true
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return event.Record{}, false, err
-	}
-	rec.Account, rec.ID = account, eventID
-	return rec, found, nil
-}
-
-func addRecord(rec *event.Record, eventID string, number uint64, v []byte) error {
-	if number == 0 {
-		e, acceptedAt, err := decodeEvent(v)
-		if err == nil {
-			rec.Event, rec.AcceptedAt = e, acceptedAt
-		}
-		return err
-	}
-	e, headers, err := decodeEntry(v)
-	if err != nil {
-		return err
-	}
-	if e.Attempt != nil && len(headers) > 0 {
-		of := headerContext{eventID, e.Attempt}
-		if err := of.decode(headers); err != nil {
-			return err
-		}
-	}
-	i := slices.IndexFunc(rec.Deliveries, func(d event.Delivery) bool { return d.DeliveryID == e.DeliveryID })
-	if i < 0 {
-		i = len(rec.Deliveries)
-		rec.Deliveries = append(rec.Deliveries, event.Delivery{DeliveryID: e.DeliveryID, Attempts: []event.Attempt{}})
-	}
-	d := &rec.Deliveries[i]
-	d.ProfileID, d.SubscriptionIDs, d.URL, d.Status = e.ProfileID, e.SubscriptionIDs, e.URL, e.Status
-	d.NextAttemptAt = nil
-	if e.Status == event.StatusRetrying && !e.NextAt.IsZero() {
-		at := e.NextAt
-		d.NextAttemptAt = &at
-	}
-	if e.Attempt != nil {
-		d.Attempts = append(d.Attempts, *e.Attempt)
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"example.com/belfry/dispatch/codec"
 	"example.com/belfry/dispatch/event"
 )
 
@@ -36,7 +37,7 @@ func (l *Log) Record(ev *event.Event, e Entry) {
 	}
 	e.URL = withoutUser(e.URL)
 	kept := *ev
-	it := item{key: keyOf(ev.Account, ev.ID), at: l.opts.Now(), event: &kept, entry: &e}
+	it := item{hash: l.opts.hash(ev.Account, ev.ID), at: l.opts.Now(), event: &kept, entry: &e}
 	n := it.size()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,50 +85,20 @@ func (l *Log) write() error {
 			l.putBack(items)
 		}
 	}()
-	next, bytes := l.next, l.bytes
 	err := l.db.Update(func(tx *bolt.Tx) error {
-		log, age, list := tx.Bucket(bucketLog), tx.Bucket(bucketAge), tx.Bucket(bucketTime)
-		log.FillPercent, age.FillPercent, list.FillPercent = fillPercent, fillPercent, fillPercent
-		put := func(it *item, number uint64, v []byte, more int64) error {
-			size := int64(len(v)) + overhead + more
-			if err := log.Put(logKey(it.key, number), v); err != nil {
-				return err
-			}
-			err := age.Put(number8(next), encodeAge(ageRow{key: it.key, number: number, at: it.at, size: size}))
-			next++
-			bytes += size
-			return err
-		}
+		w := l.writer(tx)
 		for i := range items {
-			it := &items[i]
-			if log.Get(logKey(it.key, 0)) == nil {
-				listed := int64(0)
-				if at := it.entry.AcceptedAt; !at.IsZero() {
-					k := timeKey(it.event.Account, at, it.event.ID)
-					listed = int64(len(k)) + listOverhead
-					if err := list.Put(k, nil); err != nil {
-						return err
-					}
-				}
-				if err := put(it, 0, encodeEvent(it.event, it.entry.AcceptedAt), listed); err != nil {
-					return err
-				}
-			}
-			if err := put(it, next, encodeEntry(it.entry, headersOf(it.event.ID, it.entry)), 0); err != nil {
+			if err := w.add(&items[i]); err != nil {
 				return err
 			}
 		}
-		return nil
+		return w.save()
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, l.db.View(l.load)) // the table is ahead of the file
 	}
 	written = true
 	l.dirty = true
-	if l.bytes == 0 {
-		l.oldest = items[0].at
-	}
-	l.next, l.bytes = next, bytes
 	return nil
 }
 
@@ -153,55 +124,137 @@ func (l *Log) putBack(items []item) {
 	}
 }
 
-// trim removes the oldest records until age and size are within their bounds.
-func (l *Log) trim() error {
-	limit := l.opts.Now().Add(-l.opts.MaxAge)
-	for l.bytes > l.opts.MaxBytes || l.bytes > 0 && !l.oldest.After(limit) {
-		bytes, removed, oldest := l.bytes, 0, time.Time{}
-		err := l.db.Update(func(tx *bolt.Tx) error {
-			log, age, list := tx.Bucket(bucketLog), tx.Bucket(bucketAge), tx.Bucket(bucketTime)
-			var numbers, keys, listed [][]byte
-			c := age.Cursor()
-			for k, v := c.First(); k != nil && removed < trimBatch; k, v = c.Next() {
-				a, err := decodeAge(v)
-				if err != nil {
-					return err
-				}
-				if oldest = a.at; bytes <= l.opts.MaxBytes && a.at.After(limit) {
-					break
-				}
-				numbers = append(numbers, append([]byte(nil), k...))
-				key := logKey(a.key, a.number)
-				keys = append(keys, key)
-				if a.number == 0 {
-					// Of a record that cannot be read the place in the list stays;
-					// Scan leaves out what it does not find.
-					if e, at, err := decodeHead(log.Get(key)); err == nil && !at.IsZero() {
-						listed = append(listed, timeKey(e.Account, at, e.ID))
-					}
-				}
-				bytes -= a.size
-				removed++
-			}
-			for i := range numbers {
-				if err := errors.Join(age.Delete(numbers[i]), log.Delete(keys[i])); err != nil {
-					return err
-				}
-			}
-			for _, k := range listed {
-				if err := list.Delete(k); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+// writer adds records to the open segment within one transaction.
+type writer struct {
+	l                        *Log
+	segments, records, lists *bolt.Bucket
+	open, list               *bolt.Bucket // of the open segment; nil: there is none
+}
+
+func (l *Log) writer(tx *bolt.Tx) *writer {
+	w := &writer{l: l, segments: tx.Bucket(bucketSegments), records: tx.Bucket(bucketRecords), lists: tx.Bucket(bucketLists)}
+	if l.isOpen() {
+		key := number8(w.last().first)
+		w.open, w.list = w.records.Bucket(key), w.lists.Bucket(key)
+		w.fill()
+	}
+	return w
+}
+
+// fill says how full pages may be: nothing is put between records.
+func (w *writer) fill() { w.open.FillPercent, w.list.FillPercent = 1, fillPercent }
+
+func (w *writer) last() *segment { return &w.l.segments[len(w.l.segments)-1] }
+
+// add writes an item, and its event before it unless the segment has it. Both
+// are in the same segment, so that each has all that it needs.
+func (w *writer) add(it *item) error {
+	if err := w.makeRoom(it.at); err != nil {
+		return err
+	}
+	ev := w.eventOf(it)
+	if ev == 0 {
+		ev = w.l.next
+		listed, err := w.enlist(it, ev)
 		if err != nil {
 			return err
 		}
-		l.bytes, l.oldest, l.dirty = bytes, oldest, true
-		if removed < trimBatch {
-			return nil
+		b := append(make([]byte, 0, len(it.event.Payload)+512), 0)
+		if err := w.put(it, appendEvent(b, it.event, it.entry.AcceptedAt), listed); err != nil {
+			return err
 		}
 	}
+	b := codec.AppendUint(make([]byte, 0, 256), w.l.next-ev)
+	if err := w.put(it, appendEntry(b, it.entry, headersOf(it.event.ID, it.entry)), 0); err != nil {
+		return err
+	}
+	if w.last().bytes > w.l.segmentBytes() {
+		return w.close()
+	}
 	return nil
+}
+
+// segmentBytes is how much the open segment may hold and stay open.
+func (l *Log) segmentBytes() int64 { return min(l.opts.MaxBytes/segmentsPerBytes, maxSegmentBytes) }
+
+// makeRoom sees to it that there is an open segment whose share of the age has at
+// in it. A clock that was set back counts too: else the segment would be open
+// until the clock has caught up.
+func (w *writer) makeRoom(at time.Time) error {
+	l := w.l
+	if w.open != nil && at.Sub(w.last().from).Abs() > l.opts.MaxAge/segmentsPerAge {
+		if err := w.close(); err != nil {
+			return err
+		}
+	}
+	if w.open != nil {
+		return nil
+	}
+	var err error
+	if w.open, err = w.records.CreateBucket(number8(l.next)); err != nil {
+		return err
+	}
+	if w.list, err = w.lists.CreateBucket(number8(l.next)); err != nil {
+		return err
+	}
+	w.fill()
+	l.open.reset()
+	l.segments = append(l.segments, segment{first: l.next, from: at})
+	return nil
+}
+
+// eventOf is the number of the item's event in the open segment; 0: it is not there.
+func (w *writer) eventOf(it *item) uint64 {
+	x, first := &w.l.open, w.last().first
+	for r := x.heads[it.hash].event; r > 0; r = x.before[r-1] {
+		number := first + uint64(r-1)
+		distance, rec := splitRecord(w.open.Get(number8(number)))
+		if distance > 0 {
+			continue
+		}
+		if is, err := isOf(rec, it.event.Account, it.event.ID); err == nil && is {
+			return number
+		}
+	}
+	return 0
+}
+
+// enlist puts the event into the list, and tells what that costs in the file.
+func (w *writer) enlist(it *item, number uint64) (int64, error) {
+	at := it.entry.AcceptedAt
+	if at.IsZero() {
+		return 0, nil
+	}
+	place := timeKey(it.event.Account, at, it.event.ID)
+	return int64(len(place)) + listOverhead, w.list.Put(place, number8(number))
+}
+
+func (w *writer) put(it *item, rec []byte, more int64) error {
+	l, s := w.l, w.last()
+	if err := w.open.Put(number8(l.next), rec); err != nil {
+		return err
+	}
+	size := int64(len(rec)) + overhead + more
+	s.count++
+	s.bytes += size
+	s.to = it.at
+	l.bytes += size
+	l.open.add(it.hash, rec[0] == 0)
+	l.next++
+	return nil
+}
+
+// close ends the open segment.
+func (w *writer) close() error {
+	if err := w.open.Put(indexKey, w.l.open.rows()); err != nil {
+		return err
+	}
+	w.last().closed = true
+	w.open, w.list = nil, nil
+	return w.save()
+}
+
+// save writes the row of the last segment.
+func (w *writer) save() error {
+	return w.segments.Put(number8(w.last().first), encodeSegment(w.last()))
 }
