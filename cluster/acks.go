@@ -17,8 +17,9 @@ import (
 type ackTransport struct {
 	*raft.NetworkTransport
 
-	acks *acks
-	g    *Group
+	acks  *acks
+	g     *Group
+	inbox *inbox
 }
 
 // appendRetry is how long after a failure entries are sent again.

@@ -36,3 +36,25 @@ func (g *Group) SendHintForTest(nodeID string, leading, index, term uint64) (kno
 
 // LastSnapshot is the index of the newest snapshot of the group; "0": none.
 func (g *Group) LastSnapshot() string { return g.raft.Stats()["last_snapshot_index"] }
+
+// HeartbeatForTest sends a node a heartbeat as the leader of a term.
+func (g *Group) HeartbeatForTest(nodeID string, term uint64) error {
+	s, _ := g.server(nodeID)
+	self := g.trans.EncodePeer(g.self, g.trans.LocalAddr())
+	return g.trans.AppendEntries(s.ID, s.Address, &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.self), Addr: self}, Term: term,
+	}, &raft.AppendEntriesResponse{})
+}
+
+// ApplyForTest proposes to raft itself, whether this node leads or not.
+func (g *Group) ApplyForTest(cmd []byte) error { return g.raft.Apply(cmd, 0).Error() }
+
+// LastLogForTest is the last entry of the raft log.
+func (g *Group) LastLogForTest() (raft.Log, error) {
+	var l raft.Log
+	last, err := g.stores.Log.LastIndex()
+	if err != nil {
+		return l, err
+	}
+	return l, g.stores.Log.GetLog(last, &l)
+}

@@ -37,6 +37,7 @@ type Group struct {
 	barrier     atomic.Uint64
 	caughtUp    atomic.Bool
 	hints       *hints
+	inbox       *inbox
 	leaderReads rounds
 	reads       rounds
 	lastCommand lastCommand
@@ -118,7 +119,8 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 		Stream: stream, MaxPool: 3, Timeout: rpcTimeout(n.o.HeartbeatTimeout), Logger: log.Named("net"), MsgpackUseNewTimeFormat: true,
 		ServerAddressProvider: g,
 	})
-	trans := &ackTransport{g.trans, g.acks, g}
+	g.inbox = newInbox(g, g.trans.Consumer())
+	trans := &ackTransport{g.trans, g.acks, g, g.inbox}
 	if !has && n.o.Bootstrap {
 		first := raft.Configuration{Servers: []raft.Server{{ID: g.self, Address: trans.LocalAddr()}}}
 		if err = raft.BootstrapCluster(conf, g.stores.Log, g.stores.Stable, g.stores.Snapshots, trans, first); err != nil {
@@ -194,6 +196,10 @@ func (g *Group) close() error {
 	if g.trans != nil {
 		g.trans.CloseStreams()
 		errs = append(errs, g.trans.Close())
+	}
+	if g.inbox != nil {
+		g.inbox.close()
+		g.inbox = nil
 	}
 	if g.stores.Close != nil {
 		errs = append(errs, g.stores.Close())

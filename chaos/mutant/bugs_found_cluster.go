@@ -33,6 +33,16 @@ func foundInCluster() []Mutant {
 			Killers: []Killer{group("TestTransfer_justElected$", `leads on after it had handed over`)},
 		},
 		{
+			Name: "heartbeats-beside-the-loop",
+			Bug:  "raft handles every heartbeat beside its main loop, also one that deposes a leader",
+			Edits: []Edit{{
+				File: "cluster/inbox.go",
+				Old:  "g.started.Load() && g.raft.State() == raft.Follower && g.raft.CurrentTerm() == req.Term {",
+				New:  "g.started.Load() && req.Term > 0 {",
+			}},
+			Killers: []Killer{group("TestInbox_deposedByHeartbeat$", `has stored an entry of term`)},
+		},
+		{
 			Name: "append-waits-double",
 			Bug:  "a leader leaves it to raft, which doubles its wait each time, to send entries again to a follower that was away",
 			Edits: []Edit{{
