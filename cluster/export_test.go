@@ -40,10 +40,7 @@ func (g *Group) LastSnapshot() string { return g.raft.Stats()["last_snapshot_ind
 // HeartbeatForTest sends a node a heartbeat as the leader of a term.
 func (g *Group) HeartbeatForTest(nodeID string, term uint64) error {
 	s, _ := g.server(nodeID)
-	self := g.trans.EncodePeer(g.self, g.trans.LocalAddr())
-	return g.trans.AppendEntries(s.ID, s.Address, &raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.self), Addr: self}, Term: term,
-	}, &raft.AppendEntriesResponse{})
+	return g.trans.AppendEntries(s.ID, s.Address, &raft.AppendEntriesRequest{RPCHeader: g.rpcHeader(), Term: term}, &raft.AppendEntriesResponse{})
 }
 
 // ApplyForTest proposes to raft itself, whether this node leads or not.

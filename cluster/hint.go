@@ -102,10 +102,9 @@ func (h *hints) run(s raft.Server) {
 }
 
 func (h *hints) send(s raft.Server, x hint) (known bool, err error) {
-	self := h.g.trans.EncodePeer(h.g.self, h.g.trans.LocalAddr())
 	resp := raft.AppendEntriesResponse{}
 	err = h.g.trans.AppendEntries(s.ID, s.Address, &raft.AppendEntriesRequest{
-		RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(h.g.self), Addr: self},
+		RPCHeader:    h.g.rpcHeader(),
 		Term:         x.leading,
 		PrevLogEntry: x.index, PrevLogTerm: x.term, LeaderCommitIndex: x.index,
 	}, &resp)

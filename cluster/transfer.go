@@ -39,9 +39,7 @@ func (g *Group) handOverTo(choose func(term uint64, leads func() bool) (raft.Ser
 	if err != nil {
 		return err
 	}
-	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.self), Addr: g.trans.EncodePeer(g.self, g.trans.LocalAddr()),
-	}}
+	req := &raft.TimeoutNowRequest{RPCHeader: g.rpcHeader()}
 	if err := g.trans.TimeoutNow(heir.ID, heir.Address, req, &raft.TimeoutNowResponse{}); err != nil {
 		return errNotLeader.WithCause(err)
 	}
@@ -60,6 +58,11 @@ func (g *Group) handOverTo(choose func(term uint64, leads func() bool) (raft.Ser
 			return errStopping
 		}
 	}
+}
+
+// rpcHeader says that a request of raft is from this node.
+func (g *Group) rpcHeader() raft.RPCHeader {
+	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.self), Addr: g.trans.EncodePeer(g.self, g.trans.LocalAddr())}
 }
 
 func (g *Group) otherVoters() []raft.Server {

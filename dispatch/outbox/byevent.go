@@ -140,9 +140,8 @@ func (s *Store) Event(account, eventID string) ([]Delivery, error) {
 // which it lacks the name: a second's worth. The event of some is on disk only;
 // whether they are of this one, their name there tells.
 func (s *Store) recent(account, eventID string) (found, nameless []sight) {
-	look := func(r *row) {
+	s.eachUnwritten(account, func(r *row) {
 		switch h := r.ev.hot; {
-		case r.forgotten() || r.lane.key.Account != account:
 		case h == nil:
 			if r.named() && s.st.receipts.ofEvent(r.ev) == nil {
 				nameless = append(nameless, s.st.sight(r))
@@ -150,15 +149,7 @@ func (s *Store) recent(account, eventID string) (found, nameless []sight) {
 		case h.e.ID == eventID:
 			found = append(found, s.st.sight(r))
 		}
-	}
-	for _, r := range s.st.dirtyRows {
-		look(r)
-	}
-	for _, b := range s.unwritten {
-		for _, r := range b.rows {
-			look(r)
-		}
-	}
+	})
 	return found, nameless
 }
 
@@ -195,19 +186,28 @@ func unnamedDeliveries(tx *bolt.Tx, account, eventID string, event uint64, ids m
 	if h.e.Account != account || h.e.ID != eventID {
 		return nil
 	}
+	return deliveriesOf(tx, event, func(seq uint64, d *deliveryDisk) bool {
+		ids[seq] = d.id
+		return true
+	})
+}
+
+// deliveriesOf reads the deliveries of an event, which follow it in the
+// sequence, until f returns false.
+func deliveriesOf(tx *bolt.Tx, event uint64, f func(seq uint64, d *deliveryDisk) (more bool)) error {
 	c := tx.Bucket(bucketDeliveries).Cursor()
-	for k, v := c.Seek(seqKey(event)); k != nil; k, v = c.Next() {
-		if v, err = checkedRow(k, v); err != nil {
-			return fmt.Errorf("outbox: delivery: %w", err)
+	for k, v := c.Seek(seqKey(event + 1)); k != nil; k, v = c.Next() {
+		v, err := checkedRow(k, v)
+		if err != nil {
+			return fmt.Errorf("outbox: delivery %x: %w", k, err)
 		}
 		d, err := decodeDelivery(v)
 		if err != nil || len(k) != 8 {
 			return fmt.Errorf("outbox: delivery %x: %w", k, cmp.Or(err, errRow))
 		}
-		if d.eventSeq != event {
+		if d.eventSeq != event || !f(binary.BigEndian.Uint64(k), &d) {
 			break
 		}
-		ids[binary.BigEndian.Uint64(k)] = d.id
 	}
 	return nil
 }

@@ -102,12 +102,11 @@ func (st *state) captureRow(b *flushBatch, put func(bucket, k, v []byte), r *row
 		}
 		return
 	}
-	if r.flags&onDisk == 0 {
+	isNew := r.flags&onDisk == 0
+	captureName(b, r, isNew)
+	if isNew {
 		put(bucketDeliveries, k, encodeDelivery(r))
-		captureName(b, r, true)
 		r.flags |= onDisk
-	} else {
-		captureName(b, r, false)
 	}
 	if !r.unmarked() {
 		p := st.progress(r)

@@ -23,15 +23,8 @@ func parkedNow(s *Store) (rows, parked int) {
 func TestStore_parks(t *testing.T) {
 	t.Parallel()
 	const n = 500
-	path := filepath.Join(t.TempDir(), "o.db")
-	open := func() *Store {
-		s, err := Open(Options{Path: path, NoSync: true, MemoryBytes: 8 << 10})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	s := open()
+	options := Options{Path: filepath.Join(t.TempDir(), "o.db"), MemoryBytes: 8 << 10}
+	s := openTest(t, options)
 	d := drive(t, s)
 	for i := range n {
 		d.accept(testEpoch, event.Event{Account: "acme", ID: fmt.Sprint("e", i), Payload: []byte(`{}`)}, 1, 0, fmt.Sprint("d", i))
@@ -45,8 +38,7 @@ func TestStore_parks(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open()
-	defer func() { _ = s.Close() }()
+	s = openTest(t, options)
 	if rows, parked := parkedNow(s); rows != 0 || parked != n {
 		t.Errorf("after a restart: %d rows in memory and %d parked, want 0 and %d", rows, parked, n)
 	}

@@ -16,11 +16,7 @@ import (
 // letter that outlives its receipt has nothing to do with that.
 func TestReceipts_placeInUseAgain(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "o.db")
-	s, err := Open(Options{Path: path, NoSync: true, Limits: Limits{Receipts: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openTest(t, Options{Limits: Limits{Receipts: 1}})
 	d := drive(t, s)
 	flush := func() {
 		if err := s.Flush(); err != nil {
@@ -55,9 +51,6 @@ func TestReceipts_placeInUseAgain(t *testing.T) {
 		t.Errorf("the other receipt is now %+v", r)
 	}
 	s.mu.Unlock()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // A backlog of events whose ids were given has neither rows nor receipts with
@@ -66,15 +59,8 @@ func TestReceipts_placeInUseAgain(t *testing.T) {
 func TestReceipts_ofParked(t *testing.T) {
 	t.Parallel()
 	const n = 500
-	path := filepath.Join(t.TempDir(), "o.db")
-	open := func() *Store {
-		s, err := Open(Options{Path: path, NoSync: true, MemoryBytes: 8 << 10})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	s := open()
+	options := Options{Path: filepath.Join(t.TempDir(), "o.db"), MemoryBytes: 8 << 10}
+	s := openTest(t, options)
 	d := drive(t, s)
 	for i := range n {
 		d.accept(testEpoch, given(fmt.Sprint("e", i)), 1, time.Hour, fmt.Sprint("d", i))
@@ -94,8 +80,7 @@ func TestReceipts_ofParked(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open()
-	defer func() { _ = s.Close() }()
+	s = openTest(t, options)
 	d = drive(t, s)
 	check("after a restart")
 	for i := range n {
@@ -112,12 +97,8 @@ func TestReceipts_ofParked(t *testing.T) {
 // in memory, on disk, parked, dead, replayed, and with its receipt forgotten.
 func TestStore_findsByGivenID(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "o.db")
-	options := Options{Path: path, NoSync: true, MemoryBytes: 1, Limits: Limits{Receipts: 1}}
-	s, err := Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
+	options := Options{Path: filepath.Join(t.TempDir(), "o.db"), MemoryBytes: 1, Limits: Limits{Receipts: 1}}
+	s := openTest(t, options)
 	d := drive(t, s)
 	check := func(when string, want ...string) {
 		t.Helper()

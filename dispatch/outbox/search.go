@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
@@ -49,20 +48,24 @@ func (s *Store) Scan(account string, f *event.Filter, after event.Ref, limit int
 // unwrittenRows are the rows of an account that the file may lack, by event.
 func (s *Store) unwrittenRows(account string) map[uint64][]*row {
 	rows := map[uint64][]*row{}
-	add := func(r *row) {
-		if r.flags&gone == 0 && r.lane.key.Account == account {
-			rows[r.ev.seq] = append(rows[r.ev.seq], r)
-		}
-	}
-	for _, r := range s.st.dirtyRows {
-		add(r)
-	}
-	for _, b := range s.unwritten {
-		for _, r := range b.rows {
-			add(r)
-		}
-	}
+	s.eachUnwritten(account, func(r *row) { rows[r.ev.seq] = append(rows[r.ev.seq], r) })
 	return rows
+}
+
+// eachUnwritten gives the rows of an account that the file may lack, or of which
+// it may have an older state; some twice.
+func (s *Store) eachUnwritten(account string, f func(*row)) {
+	look := func(rows []*row) {
+		for _, r := range rows {
+			if !r.forgotten() && r.lane.key.Account == account {
+				f(r)
+			}
+		}
+	}
+	look(s.st.dirtyRows)
+	for _, b := range s.unwritten {
+		look(b.rows)
+	}
 }
 
 // scanning is one Scan under way.
@@ -189,29 +192,15 @@ func (c *scanning) delivery(i int) (bool, error) {
 		}
 	}
 	c.s.mu.Unlock()
-	// The rows of an event follow it in the sequence.
-	rows := c.tx.Bucket(bucketDeliveries).Cursor()
-	for k, v := rows.Seek(seqKey(event + 1)); len(k) == 8; k, v = rows.Next() {
-		v, err := checkedRow(k, v)
-		if err != nil {
-			return false, fmt.Errorf("outbox: delivery %d: %w", binary.BigEndian.Uint64(k), err)
-		}
-		d, err := decodeDelivery(v)
-		if err != nil {
-			return false, fmt.Errorf("outbox: delivery %d: %w", binary.BigEndian.Uint64(k), err)
-		}
-		if d.eventSeq != event {
-			break
-		}
+	found := false
+	err := deliveriesOf(c.tx, event, func(_ uint64, d *deliveryDisk) bool {
 		c.s.mu.Lock()
 		x, ok := c.s.st.look(deliveryKey(d.id))
 		c.s.mu.Unlock()
-		ok = ok && c.fits(x.p.status, &d.target)
-		if ok {
-			return true, nil
-		}
-	}
-	return false, nil
+		found = ok && c.fits(x.p.status, &d.target)
+		return !found
+	})
+	return found, err
 }
 
 func (c *scanning) fits(status uint8, t *Target) bool {
