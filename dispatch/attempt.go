@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.com/belfry/dispatch/attemptlog"
@@ -53,21 +54,24 @@ func (d *Dispatcher) perform(ctx context.Context, a *attempt) {
 		return
 	}
 	// INV dispatch-1: no attempt starts without a lease. It is looked at once
-	// more here, as late as can be.
+	// more here, and in the call that writes the request.
 	if ctx.Err() != nil || !d.leased() {
 		a.unsent = true
 		return
 	}
+	var refused atomic.Bool
 	a.request.permit = func() bool {
-		a.unsent = !d.leased()
-		return !a.unsent
+		ok := d.leased()
+		refused.Store(!ok)
+		return ok
 	}
 	if dest != nil && first.Target.ProfileID != "" {
 		a.url = dest.URL
 	}
 	res := d.try(ctx, dest, err, &a.request, nil)
-	if a.unsent {
-		return // the lease ran out while there was no connection yet
+	if refused.Load() {
+		a.unsent = true // the lease ran out while there was no connection yet
+		return
 	}
 	if ctx.Err() != nil && res.StatusCode == 0 && res.Class != webhook.ClassOK {
 		a.unsent = true // cut off by the stop, not by the receiver

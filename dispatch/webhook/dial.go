@@ -192,6 +192,8 @@ type meteredConn struct {
 
 	written atomic.Int64
 	moved   atomic.Int64 // since born, by the monotonic clock
+	// gate is asked once, by the next Write; false: it writes nothing.
+	gate atomic.Pointer[func() bool]
 }
 
 // Read implements net.Conn.
@@ -205,6 +207,9 @@ func (c *meteredConn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *meteredConn) Write(p []byte) (int, error) {
+	if ask := c.gate.Swap(nil); ask != nil && !(*ask)() {
+		return 0, errCutOff
+	}
 	n, err := c.Conn.Write(p)
 	if n > 0 {
 		c.written.Add(int64(n))

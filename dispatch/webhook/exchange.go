@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -72,9 +71,7 @@ func (s *Sender) roundTrip(w *watch, rt *http.Transport, o *outgoing) (answer, *
 		GotConn: func(info httptrace.GotConnInfo) {
 			s.metrics.connection(info.Reused)
 			w.gotConn(info)
-			if o.permit != nil && !o.permit() {
-				w.forbid(info.Conn)
-			}
+			w.gate(o.permit)
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { w.wroteRequest() },
 		GotFirstResponseByte: w.firstByte,
@@ -98,17 +95,34 @@ func (s *Sender) roundTrip(w *watch, rt *http.Transport, o *outgoing) (answer, *
 	return a, nil
 }
 
-// forbid ends a request of which nothing is written yet. An end of the context
-// alone is seen too late by HTTP/1, so its connection is closed; one of HTTP/2
-// is shared, and there the context is looked at before the headers are written.
-func (w *watch) forbid(c net.Conn) {
-	w.cancel(errCutOff)
+// gate has permit decide whether the request is written; nil: it is. On HTTP/1
+// it is asked in the call that writes the first bytes: a process that is stopped
+// between an earlier look and the socket would send a request that nobody wants
+// any more when it goes on. A connection of HTTP/2 is shared; there the context
+// is looked at before the headers are written.
+//
+// INV webhook-13: without its permit nothing of a request is written.
+func (w *watch) gate(permit func() bool) {
 	w.mu.Lock()
-	shared := w.shared
-	w.mu.Unlock()
-	if !shared {
-		_ = c.Close()
+	defer w.mu.Unlock()
+	if permit == nil {
+		if w.conn != nil {
+			w.conn.gate.Store(nil)
+		}
+		return
 	}
+	ask := func() bool {
+		ok := permit()
+		if !ok {
+			w.cancel(errCutOff)
+		}
+		return ok
+	}
+	if w.conn == nil || w.shared {
+		ask()
+		return
+	}
+	w.conn.gate.Store(&ask)
 }
 
 // readBody reads what is needed of the body, and no more than that.

@@ -101,8 +101,9 @@ type Request struct {
 	// They cannot override authentication or webhook-* headers.
 	Headers map[string]string
 	Body    []byte
-	// Permit is asked once more when there is a connection, right before the
-	// request is written; false: nothing is written. nil: it may.
+	// Permit is asked when there is a connection, right before the first bytes
+	// of the request are written; false: nothing is written. nil: it may. It may
+	// be called by another goroutine, and after Send has returned.
 	Permit func() bool
 }
 
