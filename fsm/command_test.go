@@ -20,6 +20,7 @@ import (
 // examples holds one command of every tag, with as many members as it can.
 func examples() []Command {
 	h := head(epoch)
+	h.By.Name = "key:k"
 	p := testProfile("a", "p")
 	p.Headers, p.EnabledSSLProtocols = map[string]string{"X-B": "2", "X-A": "1"}, []string{"TLSv1.3"}
 	p.Retry = &model.Retry{Policy: model.RetryCustom, Schedule: []int64{1, 2}, MaxAttempts: 3, MaxAgeSeconds: 4}
@@ -49,7 +50,7 @@ func examples() []Command {
 		CreateAccount{h, testAccount("a")},
 		UpdateAccount{h, "a", model.AccountPatch{Name: model.Some("n"), Disabled: model.Some(true)}},
 		DeleteAccount{h, "a"},
-		bootstrap(),
+		Bootstrap{h, bootstrap().Account, bootstrap().Key},
 		CreateKey{h, k},
 		UpdateKey{h, "a", "k", model.KeyPatch{Scopes: model.Some([]model.Scope{model.ScopeEventsRead}), ExpiresMs: model.Null[int64]()}},
 		DeleteKey{h, "a", "k"},

@@ -75,6 +75,12 @@ func (g *generator) securityPatch() model.SecurityPatch {
 func (g *generator) next() Command {
 	g.now = g.now.Add(time.Duration(g.IntN(50)) * time.Millisecond)
 	h, a := head(g.now), g.account()
+	switch g.IntN(10) {
+	case 0:
+		h.By.Name = "key:" + g.id("k")
+	case 1:
+		h.By.Name = "user:" + g.id("u")
+	}
 	scopes := [][]model.Scope{{model.ScopeAdminAccounts}, {model.ScopeEventsRead}}[g.IntN(2)]
 	ch := g.pick("SMS", "RCS")
 	switch g.IntN(40) {
@@ -143,7 +149,7 @@ func (g *generator) next() Command {
 		}
 		return CreateUser{h, testUser(a, g.id("u"))}
 	case 37:
-		return UpdateUser{h, a, g.id("u"), model.UserPatch{Disabled: model.Some(true)}}
+		return UpdateUser{h, a, g.id("u"), model.UserPatch{Disabled: model.Some(g.chance(2))}}
 	case 38:
 		return RevokeToken{h, a, model.RevokedToken{ID: fmt.Sprintf("t%d", g.IntN(1000)), Until: g.now.Add(time.Second)}}
 	default:

@@ -17,7 +17,7 @@ import (
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func head(at time.Time) Header {
-	return Header{At: at, By: model.Actor{Name: "key:k", From: "127.0.0.1", RequestID: "r"}}
+	return Header{At: at, By: model.Actor{Name: "system", From: "127.0.0.1", RequestID: "r"}}
 }
 
 func openStore(tb testing.TB, path string, obs ...Observer) *Store {

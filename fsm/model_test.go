@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ type reference struct {
 	security map[[2]string]model.CredentialsType
 	certs    map[[2]string]bool
 	keys     map[string]refKey
-	users    map[string]string // name -> account
+	users    map[string]refUser // by name
 	tokens   map[string]time.Time
 	version  uint64
 	level    uint64
@@ -38,6 +39,11 @@ type refKey struct {
 	admin, disabled, expires bool
 }
 
+type refUser struct {
+	account  string
+	disabled bool
+}
+
 func newReference(l limits) *reference {
 	return &reference{
 		map[string]bool{},
@@ -46,7 +52,7 @@ func newReference(l limits) *reference {
 		map[[2]string]model.CredentialsType{},
 		map[[2]string]bool{},
 		map[string]refKey{},
-		map[string]string{},
+		map[string]refUser{},
 		map[string]time.Time{},
 		0, 0,
 		map[string]int{},
@@ -129,11 +135,27 @@ func (r *reference) newSecurity(s model.Security, write bool) model.Code {
 func (r *reference) has(account string) bool { _, ok := r.accounts[account]; return ok }
 
 func (r *reference) apply(c Command) model.Code {
-	code := r.run(c)
+	code := model.CodeUnauthorized
+	if r.acts(c.header().By.Name) {
+		code = r.run(c)
+	}
 	if account, action, _ := c.record(); code == "" && action != "" {
 		r.audit[account] = min(r.audit[account]+1, r.lim.audit)
 	}
 	return code
+}
+
+// acts reports whether changes may be made in that name. INV fsm-10.
+func (r *reference) acts(actor string) bool {
+	if id, ok := strings.CutPrefix(actor, "key:"); ok {
+		k, found := r.keys[id]
+		return found && !k.disabled && !r.accounts[k.account]
+	}
+	if name, ok := strings.CutPrefix(actor, "user:"); ok {
+		u, found := r.users[name]
+		return found && !u.disabled && !r.accounts[u.account]
+	}
+	return true
 }
 
 func (r *reference) run(c Command) model.Code {
@@ -299,7 +321,7 @@ func (r *reference) runRest(c Command) model.Code {
 			return model.CodeInUse
 		}
 		maps.DeleteFunc(r.keys, func(_ string, k refKey) bool { return k.account == c.ID })
-		maps.DeleteFunc(r.users, func(_, a string) bool { return a == c.ID })
+		maps.DeleteFunc(r.users, func(_ string, u refUser) bool { return u.account == c.ID })
 		delete(r.accounts, c.ID)
 	case Bootstrap:
 		exists := r.has("default")
@@ -359,16 +381,19 @@ func (r *reference) runRest(c Command) model.Code {
 		if _, ok := r.users[u.Username]; ok {
 			return model.CodeExists
 		}
-		if count(r.users, func(_, a string) bool { return a == u.Account }) >= r.lim.users {
+		if count(r.users, func(_ string, o refUser) bool { return o.account == u.Account }) >= r.lim.users {
 			return model.CodeQuota
 		}
-		r.users[u.Username] = u.Account
+		r.users[u.Username] = refUser{u.Account, u.Disabled}
 	case UpdateUser:
-		if r.users[c.Username] != c.Account || !r.has(c.Account) {
+		u := r.users[c.Username]
+		if u.account != c.Account || !r.has(c.Account) {
 			return model.CodeNotFound
 		}
+		u.disabled = c.Patch.Disabled.Value
+		r.users[c.Username] = u
 	case DeleteUser:
-		if r.users[c.Username] != c.Account || !r.has(c.Account) {
+		if r.users[c.Username].account != c.Account || !r.has(c.Account) {
 			return model.CodeNotFound
 		}
 		delete(r.users, c.Username)
@@ -429,7 +454,7 @@ func (r *reference) check(t *testing.T, s *Store) {
 					return err
 				}
 				for _, u := range us.Items {
-					got.users[u.Username] = u.Account
+					got.users[u.Username] = refUser{u.Account, u.Disabled}
 				}
 			}
 		}
@@ -465,7 +490,7 @@ func (r *reference) check(t *testing.T, s *Store) {
 	if got.level, err = s.FeatureLevel(); err != nil {
 		t.Fatal(err)
 	}
-	opts := cmp.AllowUnexported(reference{}, refKey{}, limits{})
+	opts := cmp.AllowUnexported(reference{}, refKey{}, refUser{}, limits{})
 	if d := cmp.Diff(r, got, opts); d != "" {
 		t.Fatalf("state differs (-reference +store):\n%s", d)
 	}
@@ -565,7 +590,7 @@ func runReference(t *testing.T, seed uint64, total int) {
 		}
 	}
 	ref.check(t, s)
-	for _, c := range []model.Code{"", model.CodeInvalid, model.CodeNotFound, model.CodeExists, model.CodeInUse, model.CodeQuota, model.CodeConflict} {
+	for _, c := range []model.Code{"", model.CodeInvalid, model.CodeNotFound, model.CodeExists, model.CodeInUse, model.CodeQuota, model.CodeConflict, model.CodeUnauthorized} {
 		if codes[c] < 20 {
 			t.Errorf("only %d answers with code %q: the stream does not exercise it", codes[c], c)
 		}

@@ -289,7 +289,10 @@ func (t *txn) run(l *raft.Log) any {
 		panic(fmt.Sprintf("fsm: entry %d: %v: this node stops rather than differ from the others", l.Index, err))
 	}
 	t.index, t.head, t.writes, t.rows, t.rowsCut = l.Index, c.header(), 0, nil, false
-	res, err := c.apply(t)
+	var res any
+	if err = t.permit(t.head.By); err == nil {
+		res, err = c.apply(t)
+	}
 	if err != nil {
 		if t.writes > 0 {
 			// INV fsm-3: rules first, then writes.

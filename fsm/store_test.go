@@ -259,7 +259,7 @@ func TestStore_lists(t *testing.T) {
 		t.Errorf("another account: got %d, %v", p.Total, err)
 	}
 	audit, err := s.ListAudit("a", 0, 2)
-	want := model.AuditRecord{Index: s.AppliedIndex(), At: epoch, Account: "a", Actor: "key:k", ActorFrom: "127.0.0.1", RequestID: "r", Action: "subscription.delete", Object: "SMS/x44"}
+	want := model.AuditRecord{Index: s.AppliedIndex(), At: epoch, Account: "a", Actor: "system", ActorFrom: "127.0.0.1", RequestID: "r", Action: "subscription.delete", Object: "SMS/x44"}
 	if len(audit.Items) > 0 {
 		want.Changes = audit.Items[0].Changes // TestAudit_differences looks at them
 	}

@@ -104,7 +104,7 @@ func newWriter(tb testing.TB) (*Writer, *local, *seal.Sealer) {
 	}
 	sealer, l := seal.NewSealer(ring, s.DataKey), &local{t: tb, s: s}
 	w := NewWriter(WriterOptions{Proposer: l, Sealer: sealer, Store: s, Now: func() time.Time { return epoch.Add(1500 * time.Microsecond) }})
-	if err := w.Bootstrap(tb.Context(), actor, model.Account{ID: "default"}, testKey("default", "root", model.ScopeAdminAccounts)); err != nil {
+	if err := w.Bootstrap(tb.Context(), model.Actor{Name: "system"}, model.Account{ID: "default"}, testKey("default", "root", model.ScopeAdminAccounts)); err != nil {
 		tb.Fatal(err)
 	}
 	return w, l, sealer

@@ -227,7 +227,7 @@ func rawRaft(b *testing.B) (leader *raft.Raft, cmd []byte) {
 	if _, err := w.CreateProfile(b.Context(), system, model.ProfileDraft{Profile: model.Profile{Account: account.ID, ID: "p", URL: "http://127.0.0.1:9/"}}); err != nil {
 		b.Fatal(err)
 	}
-	by := model.Actor{Name: "key:k", From: "127.0.0.1", RequestID: "0195c0de-0000-7000-8000-000000000000"}
+	by := model.Actor{Name: "system", From: "127.0.0.1", RequestID: "0195c0de-0000-7000-8000-000000000000"}
 	if _, err := w.UpdateProfile(b.Context(), by, account.ID, "p", model.ProfilePatch{
 		Headers: model.Some(map[string]string{"X-Env": "prod"}), RateLimit: model.Some(100),
 	}); err != nil {
