@@ -28,6 +28,7 @@ type Group struct {
 	gate    gate // of proposals to the local raft
 	// slowHandOver limits how often this node hands over because of its disk.
 	slowHandOver seldom
+	writes       pace // of its log
 	stores       Stores
 	trans        *raft.NetworkTransport
 	metrics      *groupMetrics
@@ -84,7 +85,7 @@ func (n *Node) openGroup(spec GroupSpec) (g *Group, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("raft group %s: %w", spec.Name, err)
 	}
-	g.stores.Log = &slowLog{LogStore: &failStopLog{LogStore: g.stores.Log, failed: g.logFailed}, slow: g.logSlow}
+	g.stores.Log = &slowLog{LogStore: &failStopLog{LogStore: g.stores.Log, failed: g.logFailed}, slow: g.logSlow, writes: &g.writes}
 	opened := g // a return with an error has set g to nil
 	defer func() {
 		if err != nil {

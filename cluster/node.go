@@ -149,7 +149,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, g := range n.groups {
 		wg.Go(func() { g.lead(ctx) })
 		wg.Go(func() { g.catchUp(ctx) })
-		wg.Go(func() { g.watchCommits(ctx) })
+		wg.Go(func() { g.watchPace(ctx) })
 	}
 	wg.Go(func() {
 		select {

@@ -70,18 +70,24 @@ func (g *Group) reconcile(ctx context.Context) error {
 	return g.promote(have)
 }
 
+// reportsOf are the servers' reports that are not older than a lease.
+func (n *Node) reportsOf(servers []raft.Server, now time.Time) map[raft.ServerID]peer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	heard := make(map[raft.ServerID]peer, len(servers))
+	for _, s := range servers {
+		if p := n.heard[nodeOf(s.ID)]; p.report.ServerID == string(s.ID) && now.Sub(p.at) <= n.o.LeaseTTL {
+			heard[s.ID] = p
+		}
+	}
+	return heard
+}
+
 // promote gives a vote to a server that has caught up, and a new address to
 // one that reports from it.
 func (g *Group) promote(have []raft.Server) error {
 	now, commit := time.Now(), g.raft.CommitIndex()
-	g.n.mu.Lock()
-	heard := make(map[raft.ServerID]peer, len(have))
-	for _, s := range have {
-		if p := g.n.heard[nodeOf(s.ID)]; p.report.ServerID == string(s.ID) && now.Sub(p.at) <= g.n.o.LeaseTTL {
-			heard[s.ID] = p
-		}
-	}
-	g.n.mu.Unlock()
+	heard := g.n.reportsOf(have, now)
 	for _, s := range have {
 		p, ok := heard[s.ID]
 		if !ok {

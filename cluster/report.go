@@ -34,6 +34,8 @@ type nodeReport struct {
 	Ready       bool              `json:"ready"`
 	Commands    uint64            `json:"commands"` // last applied command of the first group
 	Applied     map[string]uint64 `json:"applied"`  // raft index by group
+	// WriteNs is how long its log takes to write, by group; absent: not known.
+	WriteNs map[string]int64 `json:"writeNs,omitempty"`
 }
 
 // reportReply is the answer. Granted grants a lease that began Behind before
@@ -92,10 +94,13 @@ func (n *Node) reportNow() {
 func (n *Node) ownReport() nodeReport {
 	r := nodeReport{
 		NodeID: n.o.NodeID, ServerID: string(n.self), PeerAddress: n.trans.Addr(), APIAddress: n.o.APIAddress,
-		Ready: n.Ready(n.ctx) == nil, Commands: n.groups[0].AppliedIndex(), Applied: map[string]uint64{},
+		Ready: n.Ready(n.ctx) == nil, Commands: n.groups[0].AppliedIndex(), Applied: map[string]uint64{}, WriteNs: map[string]int64{},
 	}
 	for _, g := range n.groups {
 		r.Applied[g.name] = g.raft.AppliedIndex()
+		if d := g.writes.usual(time.Now()); d > 0 {
+			r.WriteNs[g.name] = int64(d)
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -18,3 +18,33 @@ func TestSeldom(t *testing.T) {
 		}
 	}
 }
+
+// TestWaiting: INV lead-2, an entry that is committed at the last moment is not
+// late, and one that is not is, whatever is committed before it.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	looks := int(stalled / stallCheck)
+	for name, c := range map[string]struct {
+		committed func(look int) uint64
+		late      int // the look that tells; -1: none does
+	}{
+		"in time":           {func(look int) uint64 { return uint64(max(0, look-looks)) + 1 }, -1}, //nolint:gosec // small
+		"one late":          {func(look int) uint64 { return uint64(max(0, look-looks)) }, looks},  //nolint:gosec // small
+		"the first is late": {func(int) uint64 { return 0 }, looks},
+		"all at once":       {func(look int) uint64 { return uint64(look + 1) }, -1}, //nolint:gosec // small
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var w waiting
+			got := -1
+			for look := range 3 * looks {
+				if w.look(uint64(look+1), c.committed(look)) && got < 0 { //nolint:gosec // small
+					got = look
+				}
+			}
+			if got != c.late {
+				t.Errorf("late at look %d, want %d", got, c.late)
+			}
+		})
+	}
+}

@@ -92,13 +92,17 @@ func (g *Group) nextBest(term uint64, _ func() bool) (raft.Server, error) {
 // Raft appends that after it has said that this node leads; until then a voter
 // that lacks it looks as if it had all, and would not be elected.
 func (g *Group) heir(term uint64, leads func() bool) (raft.Server, error) {
+	return g.heirAmong(g.otherVoters, term, leads)
+}
+
+func (g *Group) heirAmong(voters func() []raft.Server, term uint64, leads func() bool) (raft.Server, error) {
 	ctx, cancel := context.WithTimeout(g.n.ctx, g.n.o.ElectionTimeout)
 	defer cancel()
 	if err := g.passBarrier(ctx, term); err != nil {
 		return raft.Server{}, err
 	}
 	for {
-		best, index, changed := g.acks.furthest(term, g.otherVoters())
+		best, index, changed := g.acks.furthest(term, voters())
 		switch {
 		case !leads():
 			return raft.Server{}, errNotLeader
