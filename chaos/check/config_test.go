@@ -284,6 +284,8 @@ func TestI7_revoked(t *testing.T) {
 		"to an old address":                    {ops: with(base, ops(moved, at(3, 1500), at(2, 1500))), want: []string{"at version 2 of the URL"}},
 		"a deleted key": {ops: ops(key(history.KeyCreate, 0, 1), key(history.KeyUse, 2, 3), key(history.KeyDelete, 10, 11), key(history.KeyUse, 500, 501), key(history.KeyUse, 1500, 1501, refused(401, "unauthorized: x")),
 			key(history.KeyUse, 2000, 2001)), want: []string{"key-1 authenticated 1.989s after"}},
+		"a deleted key at a node that is cut off": {ops: with(pause, ops(key(history.KeyCreate, 0, 1), key(history.KeyDelete, 60, 61), key(history.KeyUse, 850, 851, on("n2"))))},
+		"a deleted key at another node":           {ops: with(pause, ops(key(history.KeyCreate, 0, 1), key(history.KeyDelete, 60, 61), key(history.KeyUse, 2500, 2501))), want: []string{"key-1 authenticated"}},
 	})
 }
 

@@ -60,15 +60,16 @@ func TestI1_lost(t *testing.T) {
 func TestI1_notSureToMatch(t *testing.T) {
 	t.Parallel()
 	base := subscribed(history.Profile{})
-	for name, o := range map[string]history.Op{
-		"at a node that may not know the subscription": post(0, 1, 10, 11, on("n3")),
-		"before the barrier":                           post(0, 1, 2, 3, on("n2")),
-		"another event": op(history.EventPost, "q", 10, 11, history.Post{Account: "a", Producer: "q", Channel: "SMS", Event: "F", N: 1},
-			history.Posted{}),
-		"another account": op(history.EventPost, "q", 10, 11, history.Post{Account: "b", Producer: "q", Channel: "SMS", Event: "E", N: 1},
-			history.Posted{}),
+	for name, os := range map[string][]history.Op{
+		"at a node that may not know the subscription": {post(0, 1, 10, 11, on("n3"))},
+		"before the barrier":                           {post(0, 1, 2, 3, on("n2"))},
+		"where only a key was used": {
+			op(history.KeyUse, "key-1", 4, 5, history.Config{Account: "a"}, nil, on("n3")), post(0, 1, 10, 11, on("n3")),
+		},
+		"another event":   {op(history.EventPost, "q", 10, 11, history.Post{Account: "a", Producer: "q", Channel: "SMS", Event: "F", N: 1}, history.Posted{})},
+		"another account": {op(history.EventPost, "q", 10, 11, history.Post{Account: "b", Producer: "q", Channel: "SMS", Event: "E", N: 1}, history.Posted{})},
 	} {
-		h, err := New(with(base, ops(o, deadAtEnd())))
+		h, err := New(with(base, os, ops(deadAtEnd())))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -297,8 +297,8 @@ func (p *producer) batchOf(n int64) *batch {
 func (h *History) indexConfig() {
 	for i := range h.config {
 		op := &h.config[i]
-		if op.verb == "get" {
-			if op.Outcome == history.OK && !op.stale {
+		if op.verb == "get" || op.verb == "use" { // to use a key is a stale read
+			if op.Outcome == history.OK && op.verb == "get" && !op.stale {
 				h.reads[op.Node] = append(h.reads[op.Node], readSpan{op.Return, op.Call})
 			}
 			continue

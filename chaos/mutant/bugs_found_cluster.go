@@ -43,6 +43,30 @@ func foundInCluster() []Mutant {
 			Killers: []Killer{group("TestInbox_deposedByHeartbeat$", `has stored an entry of term`)},
 		},
 		{
+			Name: "commits-that-trickle",
+			Bug:  "a leader takes entries that are committed now and then for a sign that the rest will be soon",
+			Edits: []Edit{{
+				File: "cluster/slowlog.go",
+				Old:  "	late := w.n >= len(w.last) && *oldest > committed\n",
+				New:  "	late := w.n >= len(w.last) && *oldest > committed\n	if committed != w.committed {\n		w.committed, w.n = committed, 0\n	}\n",
+			}, {
+				File: "cluster/slowlog.go",
+				Old:  "	n    int                          // looks so far\n",
+				New:  "	n    int                          // looks so far\n	committed uint64\n",
+			}},
+			Killers: []Killer{group("TestSlowLog_network$", `the next change came through after`)},
+		},
+		{
+			Name: "sluggish-leader",
+			Bug:  "a leader whose disk is far slower than the others' leads on",
+			Edits: []Edit{{
+				File: "cluster/slowlog.go",
+				Old:  "	if own < sluggish {\n",
+				New:  "	if own < slowWrite {\n",
+			}},
+			Killers: []Killer{group("TestSlowLog_sluggish$", `it led on for`)},
+		},
+		{
 			Name: "append-waits-double",
 			Bug:  "a leader leaves it to raft, which doubles its wait each time, to send entries again to a follower that was away",
 			Edits: []Edit{{

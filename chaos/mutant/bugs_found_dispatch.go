@@ -111,6 +111,26 @@ func foundInDispatch() []Mutant {
 			Killers: []Killer{unit("./dispatch", "TestDispatcher_unsettledWhileItsSubscriptionGoes", `pending: got \d+, want 0`)},
 		},
 		{
+			Name: "permit-before-the-write",
+			Bug:  "whether a request may be sent is asked when there is a connection, and not when it is written",
+			Edits: []Edit{{
+				File: "dispatch/webhook/exchange.go",
+				Old:  "	if w.conn == nil || w.shared {\n		ask()",
+				New:  "	if w.conn == nil || w.shared || permit != nil {\n		ask()",
+			}},
+			Killers: []Killer{unit("./dispatch/webhook", "TestSend_permit", `class "ok", status 200`)},
+		},
+		{
+			Name: "actor-not-looked-up",
+			Bug:  "a change is made though its key or user was deleted or disabled before",
+			Edits: []Edit{{
+				File: "fsm/store.go",
+				Old:  "	if err = t.permit(t.head.By); err == nil {\n",
+				New:  "	if err = nil; err == nil {\n",
+			}},
+			Killers: []Killer{unit("./fsm", "TestApply_actor", `got "", want "unauthorized"`)},
+		},
+		{
 			Name: "newcomers-refused",
 			Bug:  "a node refuses keys and users that it does not know without a look at what was made on other nodes",
 			Edits: []Edit{{
