@@ -67,6 +67,7 @@ func TestSlowLog_network(t *testing.T) {
 // narrowLeader has the leader send changes of a size, five a second, over
 // connections of 16 KiB/s.
 func narrowLeader(t *testing.T, size int) {
+	t.Helper()
 	s := newSim(t, 3)
 	old := s.WaitLeader("config")
 	s.propose(old, "config", "before")

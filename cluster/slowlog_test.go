@@ -28,17 +28,17 @@ func TestWaiting(t *testing.T) {
 		committed func(look int) uint64
 		late      int // the look that tells; -1: none does
 	}{
-		"in time":           {func(look int) uint64 { return uint64(max(0, look-looks)) + 1 }, -1}, //nolint:gosec // small
-		"one late":          {func(look int) uint64 { return uint64(max(0, look-looks)) }, looks},  //nolint:gosec // small
+		"in time":           {func(look int) uint64 { return uint64(max(0, look-looks)) + 1 }, -1},
+		"one late":          {func(look int) uint64 { return uint64(max(0, look-looks)) }, looks},
 		"the first is late": {func(int) uint64 { return 0 }, looks},
-		"all at once":       {func(look int) uint64 { return uint64(look + 1) }, -1}, //nolint:gosec // small
+		"all at once":       {func(look int) uint64 { return uint64(look + 1) }, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var w waiting
 			got := -1
 			for look := range 3 * looks {
-				if w.look(uint64(look+1), c.committed(look)) && got < 0 { //nolint:gosec // small
+				if w.look(uint64(look+1), c.committed(look)) && got < 0 {
 					got = look
 				}
 			}

@@ -23,7 +23,8 @@ func (t *txn) permit(by model.Actor) error {
 	if !ok {
 		return nil
 	}
-	account, usable := "", false
+	var account string
+	var usable bool
 	switch kind + ":" {
 	case actorKey:
 		k, found := keys.get(t.tx, key(id))

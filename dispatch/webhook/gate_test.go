@@ -22,13 +22,11 @@ func TestSend_permit(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				ca := dispatchtest.NewCA(t)
-				r, s := newMemory(t), (*Sender)(nil)
+				r, change := newMemory(t), func(*SenderOptions) {}
 				if tt.tls {
-					r = secure(t, ca, tt.http1)
-					s = newSender(t, r, trust(ca))
-				} else {
-					s = newSender(t, r)
+					r, change = secure(t, ca, tt.http1), trust(ca)
 				}
+				s := newSender(t, r, change)
 				sent := 0
 				if tt.used {
 					wantClass(t, send(t, s, destination(r)), ClassOK)
