@@ -39,6 +39,14 @@ func errUnauthorized() error {
 	return model.Errorf(model.CodeUnauthorized, "the credentials are missing, wrong or no longer valid")
 }
 
+// notLetIn is errUnauthorized, unless err says that nobody can tell right now.
+func notLetIn(err error) error {
+	if model.CodeOf(err) == model.CodeUnavailable {
+		return err
+	}
+	return errUnauthorized()
+}
+
 // authenticator checks credentials against the local state, so that it works
 // without a quorum. Only for keys and tokens of subjects that are not there is
 // the state brought up to date first, as far as it can be.
@@ -137,7 +145,7 @@ func (a *authenticator) checkKey(ctx context.Context, key string, remote netip.A
 		k = model.Key{Hash: make([]byte, len(hash))} // compare anyway
 	}
 	if subtle.ConstantTimeCompare(hash, k.Hash) != 1 || err != nil {
-		return model.Key{}, errUnauthorized()
+		return model.Key{}, notLetIn(err)
 	}
 	return k, a.usable(k, remote)
 }
@@ -220,7 +228,7 @@ func (a *authenticator) byToken(ctx context.Context, scheme, token string, remot
 	case "key":
 		k, err := a.newcomers.key(ctx, name)
 		if err != nil || !cl.issuedFor(k.CreatedIndex) {
-			return caller{}, errUnauthorized()
+			return caller{}, notLetIn(err)
 		}
 		if err := a.usable(k, remote); err != nil {
 			return caller{}, err
@@ -229,7 +237,7 @@ func (a *authenticator) byToken(ctx context.Context, scheme, token string, remot
 	case "user":
 		u, err := a.newcomers.user(ctx, name)
 		if err != nil || u.Disabled || !cl.issuedFor(u.CreatedIndex) {
-			return caller{}, errUnauthorized()
+			return caller{}, notLetIn(err)
 		}
 		if err := a.accountEnabled(u.Account); err != nil {
 			return caller{}, err

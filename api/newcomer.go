@@ -43,24 +43,22 @@ func (n *newcomers) user(ctx context.Context, name string) (model.User, error) {
 }
 
 // known looks a subject up, and once more after this node was brought up to
-// date when it does not know it.
-func known[T any](ctx context.Context, n *newcomers, subject string, look func() (T, error)) (T, error) {
-	got, err := look()
-	if model.CodeOf(err) == model.CodeNotFound && n.catchUp(ctx, subject) {
-		return look()
-	}
-	return got, err
-}
-
-// catchUp reports whether this node was brought up to date.
+// date when it does not know it. CodeUnavailable: it could not be, so the
+// subject may be one that was made elsewhere.
 //
 // INV api-10: credentials that are not known cost the leader no more than nodeLooks
 // rounds a second and node.
-func (n *newcomers) catchUp(ctx context.Context, subject string) bool {
-	if n.each.take(subject) > 0 || n.all.take("") > 0 {
-		return false
+func known[T any](ctx context.Context, n *newcomers, subject string, look func() (T, error)) (T, error) {
+	got, err := look()
+	if model.CodeOf(err) != model.CodeNotFound || n.each.take(subject) > 0 || n.all.take("") > 0 {
+		return got, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	return n.cluster.Linearize(ctx) == nil
+	if err := n.cluster.Linearize(ctx); err != nil {
+		return got, &model.Error{
+			Code: model.CodeUnavailable, Message: "this node does not know the credentials and cannot ask the leader right now; try again, or another node", RetryAfter: 1,
+		}
+	}
+	return look()
 }

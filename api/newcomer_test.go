@@ -120,8 +120,9 @@ func (silent) Linearize(ctx context.Context) error {
 	return model.Errorf(model.CodeUnavailable, "no quorum").WithCause(ctx.Err())
 }
 
-// TestNewcomer_noQuorum: without a quorum what is known works, and what is not
-// is refused soon.
+// TestNewcomer_noQuorum: without a quorum what is known works, and of what is
+// not this node says soon that it cannot tell: it may have been made elsewhere.
+// What it does not ask about it refuses.
 func TestNewcomer_noQuorum(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -131,9 +132,13 @@ func TestNewcomer_noQuorum(t *testing.T) {
 		if took := time.Since(begin); took != 0 {
 			t.Errorf("a known key took %s", took)
 		}
-		h.show(t, "App an-invented-key", 401)
+		h.show(t, "App an-invented-key", 503)
 		if took := time.Since(begin); took != lookTimeout {
 			t.Errorf("an unknown key took %s, want %s", took, lookTimeout)
+		}
+		h.show(t, "App an-invented-key", 401)
+		if took := time.Since(begin); took != lookTimeout {
+			t.Errorf("the same one again took %s, want nothing", took-lookTimeout)
 		}
 	})
 }
