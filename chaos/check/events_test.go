@@ -150,6 +150,8 @@ func TestI3_repeatedID(t *testing.T) {
 func TestI8_duplicates(t *testing.T) {
 	t.Parallel()
 	base := subscribed(history.Profile{})
+	slowly := faultOps("1", 5, 100, history.Fault{Kills: true, Nodes: []string{"n1"}})
+	slowly[2].Return = 40_500 * 1_000_000
 	kill := faultOps("1", 15_000, 16_000, history.Fault{Kills: true})
 	slow := func(a *history.Arrived) { a.Behaviour = "slow" }
 	judge(t, "duplicates", map[string]verdictCase{
@@ -158,6 +160,7 @@ func TestI8_duplicates(t *testing.T) {
 		"across a fault":                                 {ops: with(base, kill, ops(post(0, 1, 10, 11), arrive("a", 0, 1, 12, 13, 200), arrive("a", 0, 1, 17_000, 17_001, 200)))},
 		"shortly after a fault":                          {ops: with(base, kill, ops(post(0, 1, 10, 11), arrive("a", 0, 1, 18_000, 18_001, 200), arrive("a", 0, 1, 19_000, 19_001, 200)))},
 		"a wall clock that jumps is no excuse":           {ops: with(base, faultOps("1", 0, 90_000, history.Fault{Name: "N13", Harmless: true}), ops(post(0, 1, 10, 11), arrive("a", 0, 1, 12, 13, 200), arrive("a", 0, 1, 14, 15, 200))), want: []string{"without a fault"}},
+		"while a node still comes back from a fault":     {ops: with(base, slowly, ops(post(0, 1, 10, 11), arrive("a", 0, 1, 40_000, 40_001, 200), arrive("a", 0, 1, 41_000, 41_001, 200)))},
 		"long after a fault":                             {ops: with(base, kill, ops(post(0, 1, 10, 11), arrive("a", 0, 1, 40_000, 40_001, 200), arrive("a", 0, 1, 41_000, 41_001, 200))), want: []string{"without a fault"}},
 		"of a receiver that answers in a way of its own": {ops: with(base, ops(post(0, 1, 10, 11), arrive("a", 0, 1, 12, 13, 200, slow), arrive("a", 0, 1, 14, 15, 200)))},
 		"under another webhook-id, across a fault":       {ops: with(base, kill, ops(post(0, 1, 10, 11), arrive("a", 0, 1, 12, 13, 200), arrive("b", 0, 1, 17_000, 17_001, 200))), want: []string{"under another webhook-id"}},

@@ -406,7 +406,9 @@ func (d *dest) cell(p int32, n int64) cell {
 }
 
 // faulty reports whether a fault that pick likes was in force at some time in
-// [from, to], or had ended less than after before from.
+// [from, to], or had ended less than after before from. With after the cluster
+// must also be whole again: a node that comes back late is given its share of
+// the work then.
 func (h *History) faulty(from, to, after int64, pick func(*history.Fault) bool) bool {
 	for i := range h.faults {
 		f := &h.faults[i]
@@ -416,6 +418,9 @@ func (h *History) faulty(from, to, after int64, pick func(*history.Fault) bool) 
 		healed := f.healed
 		if healed < math.MaxInt64-after {
 			healed += after
+		}
+		if after > 0 && f.converge != nil {
+			healed = max(healed, f.converge.ret)
 		}
 		if healed >= from && (pick == nil || pick(&f.in)) {
 			return true
