@@ -40,6 +40,9 @@ type WriterOptions struct {
 	Sealer   Sealer
 	Store    *Store
 	Now      func() time.Time
+	// CatchUp returns when Store has all that was acknowledged anywhere before
+	// the call. CodeUnavailable: it cannot have.
+	CatchUp func(ctx context.Context) error
 	// Timeout bounds a write whose context has no deadline; 0:
 	// DefaultWriteTimeout.
 	Timeout time.Duration
@@ -53,8 +56,8 @@ type Writer struct{ o WriterOptions }
 // NewWriter makes a Writer. It panics when a required option is missing, which
 // is a programming error.
 func NewWriter(o WriterOptions) *Writer {
-	if o.Proposer == nil || o.Sealer == nil || o.Store == nil || o.Now == nil {
-		panic("fsm: WriterOptions need a Proposer, a Sealer, a Store and Now")
+	if o.Proposer == nil || o.Sealer == nil || o.Store == nil || o.Now == nil || o.CatchUp == nil {
+		panic("fsm: WriterOptions need a Proposer, a Sealer, a Store, Now and CatchUp")
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultWriteTimeout
@@ -71,11 +74,8 @@ func (w *Writer) propose(ctx context.Context, c Command, out any) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.o.Timeout)
-		defer cancel()
-	}
+	ctx, cancel := w.bound(ctx)
+	defer cancel()
 	_, resp, err := w.o.Proposer.Propose(ctx, b)
 	if err != nil || out == nil || len(resp) == 0 {
 		return err
@@ -84,6 +84,30 @@ func (w *Writer) propose(ctx context.Context, c Command, out any) error {
 		return model.Errorf(model.CodeInternal, "the answer of the state machine cannot be read").WithCause(err)
 	}
 	return nil
+}
+
+// bound gives a context without a deadline the default one.
+func (w *Writer) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, w.o.Timeout)
+}
+
+// find looks up what a change needs on this side of the log. What is not there
+// may have been made on another node a moment ago: this one is brought up to
+// date before it says so.
+func find[T any](ctx context.Context, w *Writer, look func() (T, error)) (T, error) {
+	got, err := look()
+	if model.CodeOf(err) != model.CodeNotFound {
+		return got, err
+	}
+	ctx, cancel := w.bound(ctx)
+	defer cancel()
+	if err := w.o.CatchUp(ctx); err != nil {
+		return got, err
+	}
+	return look()
 }
 
 func ask[T any](ctx context.Context, w *Writer, c Command) (out T, err error) {
@@ -99,14 +123,14 @@ func sealError(err error) error {
 
 // sealSecurity checks a new setting with its clear secrets, which Apply cannot
 // see, and seals them.
-func (w *Writer) sealSecurity(d model.SecurityDraft, path string) (model.Security, error) {
+func (w *Writer) sealSecurity(ctx context.Context, d model.SecurityDraft, path string) (model.Security, error) {
 	s := d.Security
 	var v model.Violations
 	model.ValidateSecurity(s, d.Clear, path, &v)
 	if err := v.Err(); err != nil {
 		return s, err
 	}
-	if err := w.owner(s.Account); err != nil {
+	if err := w.owner(ctx, s.Account); err != nil {
 		return s, err
 	}
 	s.Secrets = make(map[model.SecretField]model.Sealed, len(d.Clear))
@@ -127,17 +151,17 @@ func (w *Writer) sealSecurity(d model.SecurityDraft, path string) (model.Securit
 
 // owner says early and by name that an account is missing: sealing would fail
 // with less to go by.
-func (w *Writer) owner(account string) error {
-	_, err := w.o.Store.Account(account)
+func (w *Writer) owner(ctx context.Context, account string) error {
+	_, err := find(ctx, w, func() (model.Account, error) { return w.o.Store.Account(account) })
 	return err
 }
 
-func (w *Writer) newProfile(d model.ProfileDraft, path string) (NewProfile, error) {
+func (w *Writer) newProfile(ctx context.Context, d model.ProfileDraft, path string) (NewProfile, error) {
 	np := NewProfile{Profile: d.Profile}
 	if d.Security == nil {
 		return np, nil
 	}
-	s, err := w.sealSecurity(*d.Security, at(path, "security"))
+	s, err := w.sealSecurity(ctx, *d.Security, at(path, "security"))
 	np.Security = &s
 	return np, err
 }
@@ -146,7 +170,7 @@ func (w *Writer) newProfile(d model.ProfileDraft, path string) (NewProfile, erro
 func (w *Writer) CreateSubscription(ctx context.Context, by model.Actor, d model.SubscriptionDraft) (model.Refs, error) {
 	c := CreateSubscription{Header: w.head(by), Subscription: d.Subscription}
 	if d.Profile != nil {
-		np, err := w.newProfile(*d.Profile, "profile")
+		np, err := w.newProfile(ctx, *d.Profile, "profile")
 		if err != nil {
 			return model.Refs{}, err
 		}
@@ -167,7 +191,7 @@ func (w *Writer) DeleteSubscription(ctx context.Context, by model.Actor, account
 
 // CreateProfile creates a profile, with its security setting when given.
 func (w *Writer) CreateProfile(ctx context.Context, by model.Actor, d model.ProfileDraft) (model.Refs, error) {
-	np, err := w.newProfile(d, "")
+	np, err := w.newProfile(ctx, d, "")
 	if err != nil {
 		return model.Refs{}, err
 	}
@@ -186,7 +210,7 @@ func (w *Writer) DeleteProfile(ctx context.Context, by model.Actor, account, id 
 
 // CreateSecurity creates a security setting.
 func (w *Writer) CreateSecurity(ctx context.Context, by model.Actor, d model.SecurityDraft) (model.Refs, error) {
-	s, err := w.sealSecurity(d, "")
+	s, err := w.sealSecurity(ctx, d, "")
 	if err != nil {
 		return model.Refs{}, err
 	}
@@ -197,7 +221,7 @@ func (w *Writer) CreateSecurity(ctx context.Context, by model.Actor, d model.Sec
 // When the patch brings a new secret key with PreviousUntilMs and without a
 // previous key, the key it replaces becomes the previous one.
 func (w *Writer) UpdateSecurity(ctx context.Context, by model.Actor, account, id string, p model.SecurityPatch) (model.Refs, error) {
-	if err := w.owner(account); err != nil {
+	if err := w.owner(ctx, account); err != nil {
 		return model.Refs{}, err
 	}
 	sealed := make(map[model.SecretField]model.Opt[model.Sealed], len(p.Clear)+1)
@@ -219,7 +243,7 @@ func (w *Writer) UpdateSecurity(ctx context.Context, by model.Actor, account, id
 	var err error
 	for range maxConflictTries {
 		var cur model.Security
-		if cur, err = w.o.Store.Security(account, id); err != nil {
+		if cur, err = find(ctx, w, func() (model.Security, error) { return w.o.Store.Security(account, id) }); err != nil {
 			return refs, err
 		}
 		delete(sealed, model.FieldPreviousSecretKey)
@@ -271,7 +295,7 @@ func (w *Writer) AuditReveal(ctx context.Context, by model.Actor, account, authI
 
 // CreateCertificate seals the private key (PKCS#8 DER) and stores it with c.
 func (w *Writer) CreateCertificate(ctx context.Context, by model.Actor, c model.Certificate, key model.Secret) (model.Certificate, error) {
-	if err := w.owner(c.Account); err != nil {
+	if err := w.owner(ctx, c.Account); err != nil {
 		return c, err
 	}
 	if key.IsZero() {

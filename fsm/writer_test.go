@@ -65,12 +65,23 @@ var (
 )
 
 // local proposes to one store without any log. Before, when set, runs ahead
-// of every proposal.
+// of the next proposal, and elsewhere when the store is brought up to date.
 type local struct {
-	t      testing.TB
-	s      *Store
-	before func()
-	last   []byte
+	t         testing.TB
+	s         *Store
+	before    func()
+	last      []byte
+	elsewhere func() error
+}
+
+func (l *local) catchUp(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		l.t.Error("brought up to date without a deadline")
+	}
+	if l.elsewhere == nil {
+		return nil
+	}
+	return l.elsewhere()
 }
 
 func (l *local) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error) {
@@ -103,7 +114,7 @@ func newWriter(tb testing.TB) (*Writer, *local, *seal.Sealer) {
 		tb.Fatal(err)
 	}
 	sealer, l := seal.NewSealer(ring, s.DataKey), &local{t: tb, s: s}
-	w := NewWriter(WriterOptions{Proposer: l, Sealer: sealer, Store: s, Now: func() time.Time { return epoch.Add(1500 * time.Microsecond) }})
+	w := NewWriter(WriterOptions{Proposer: l, Sealer: sealer, Store: s, CatchUp: l.catchUp, Now: func() time.Time { return epoch.Add(1500 * time.Microsecond) }})
 	if err := w.Bootstrap(tb.Context(), model.Actor{Name: "system"}, model.Account{ID: "default"}, testKey("default", "root", model.ScopeAdminAccounts)); err != nil {
 		tb.Fatal(err)
 	}
@@ -194,6 +205,68 @@ func TestWriter_UpdateSecurity_rotation(t *testing.T) {
 	}
 	if s, err = l.s.Security("default", "s"); err != nil || len(s.Secrets) != 1 || !s.PreviousUntil.IsZero() {
 		t.Errorf("null left the previous key: %v, %v", s.PreviousUntil, err)
+	}
+}
+
+// TestWriter_madeElsewhere: a change needs things on this side of the log that
+// another node may have made a moment ago. They are looked for there before this
+// node says that they are not there, and when nobody can tell it says that.
+func TestWriter_madeElsewhere(t *testing.T) {
+	t.Parallel()
+	rotation := model.SecurityPatch{
+		Clear: map[model.SecretField]model.Opt[model.Secret]{model.FieldSecretKey: model.Some(model.NewSecret("new-secret"))}, PreviousUntilMs: model.Some(epoch.UnixMilli()),
+	}
+	hmac := model.Security{Account: "a", ID: "s", Type: model.CredentialsHMAC, Algorithm: model.HMACSHA256}
+	draft := model.SecurityDraft{Security: hmac, Clear: map[model.SecretField]model.Secret{model.FieldSecretKey: model.NewSecret("old-secret")}}
+	account := func(w *Writer) error {
+		_, err := w.CreateAccount(t.Context(), actor, model.Account{ID: "a"})
+		return err
+	}
+	for name, c := range map[string]struct{ here, elsewhere, change func(w *Writer) error }{
+		"an account, a setting is made": {elsewhere: account, change: func(w *Writer) error {
+			_, err := w.CreateSecurity(t.Context(), actor, draft)
+			return err
+		}},
+		"an account, a certificate is made": {elsewhere: account, change: func(w *Writer) error {
+			_, err := w.CreateCertificate(t.Context(), actor, testCertificate("a", "c"), model.NewSecret("key"))
+			return err
+		}},
+		"a setting that is changed": {
+			here: account,
+			elsewhere: func(w *Writer) error {
+				_, err := w.CreateSecurity(t.Context(), actor, draft)
+				return err
+			},
+			change: func(w *Writer) error {
+				_, err := w.UpdateSecurity(t.Context(), actor, "a", "s", rotation)
+				return err
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, l, _ := newWriter(t)
+			if c.here != nil {
+				if err := c.here(w); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l.elsewhere = func() error { return model.Errorf(model.CodeUnavailable, "nobody answers") }
+			if err := c.change(w); model.CodeOf(err) != model.CodeUnavailable {
+				t.Errorf("while nobody can tell: %v", err)
+			}
+			l.elsewhere = nil
+			if err := c.change(w); model.CodeOf(err) != model.CodeNotFound {
+				t.Errorf("when it is nowhere: %v", err)
+			}
+			l.elsewhere = func() error {
+				l.elsewhere = nil
+				return c.elsewhere(w)
+			}
+			if err := c.change(w); err != nil {
+				t.Errorf("when it was made elsewhere: %v", err)
+			}
+		})
 	}
 }
 

@@ -218,7 +218,7 @@ func rawRaft(b *testing.B) (leader *raft.Raft, cmd []byte) {
 		b.Fatal(err)
 	}
 	rec := &recorder{rawProposer: rawProposer{leader}}
-	w := fsm.NewWriter(fsm.WriterOptions{Proposer: rec, Sealer: seal.NewSealer(ring, stores[at].DataKey), Store: stores[at], Now: time.Now})
+	w := fsm.NewWriter(fsm.WriterOptions{Proposer: rec, Sealer: seal.NewSealer(ring, stores[at].DataKey), Store: stores[at], Now: time.Now, CatchUp: func(context.Context) error { return nil }})
 	account := model.Account{ID: model.DefaultAccount, Name: "Default"}
 	key := model.Key{Account: account.ID, ID: "k", Name: "k", Hash: bytes.Repeat([]byte{1}, 32), Scopes: model.AllScopes()}
 	if err := w.Bootstrap(b.Context(), system, account, key); err != nil {

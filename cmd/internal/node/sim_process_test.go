@@ -111,6 +111,16 @@ func (m mortal) Propose(ctx context.Context, cmd []byte) (uint64, []byte, error)
 	return index, resp, err
 }
 
+// catchUp brings the config of the node up to date, as members.Linearize does.
+func (n *simNode) catchUp(ctx context.Context) error {
+	if !n.runs(ctx) {
+		return model.Errorf(model.CodeUnavailable, "the node is dead")
+	}
+	err := n.cluster.Group(groupConfig).Linearize(ctx)
+	n.runs(ctx)
+	return err
+}
+
 // stamped is a command of the event group with the times as the node's wall
 // clock shows them. The node itself waits by the right clock: as does a node
 // whose clock is set right after it has stamped, or the next owner of what was

@@ -257,7 +257,7 @@ func (n *simNode) start(c *cluster.Node) {
 	c.AddDuty(groupConfig, duty)
 	sealer := seal.NewSealer(n.s.ring, n.store.DataKey)
 	n.resolver.opener = sealer
-	n.writer = fsm.NewWriter(fsm.WriterOptions{Proposer: mortal{n, groupConfig}, Sealer: sealer, Store: n.store, Now: n.now})
+	n.writer = fsm.NewWriter(fsm.WriterOptions{Proposer: mortal{n, groupConfig}, Sealer: sealer, Store: n.store, Now: n.now, CatchUp: n.catchUp})
 	n.tables.writer.Store(n.writer)
 	if n.publisher, err = dispatch.NewPublisher(dispatch.PublisherOptions{
 		NodeID: n.id, Index: n.index, Proposer: mortal{n, groupEvents}, Outbox: n.outbox, Staleness: c.StateAge, Logger: n.s.log.Named(n.id),

@@ -134,7 +134,7 @@ func (n *Node) openKeys(ctx context.Context) error {
 	n.ring = ring
 	n.sealer = seal.NewSealer(ring, n.store.DataKey)
 	n.resolver.opener = n.sealer
-	n.writer = fsm.NewWriter(fsm.WriterOptions{Proposer: group, Sealer: n.sealer, Store: n.store, Now: time.Now})
+	n.writer = fsm.NewWriter(fsm.WriterOptions{Proposer: group, Sealer: n.sealer, Store: n.store, Now: time.Now, CatchUp: group.Linearize})
 	n.tables.writer.Store(n.writer)
 	return nil
 }
