@@ -113,12 +113,18 @@ func (a *acks) matched(id raft.ServerID, req *raft.AppendEntriesRequest) {
 }
 
 // furthest is the server that has most of the log in term, and how much: 0 when
-// none is known to have any. The channel closes when that may have changed.
+// none is known to have any. Of several it is the one that answered last: where
+// nothing is proposed a dead node has as much as the others. The channel closes
+// when that may have changed.
 func (a *acks) furthest(term uint64, servers []raft.Server) (best raft.Server, index uint64, changed <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, s := range servers {
-		if m := a.match[s.ID]; m.term == term && m.index > index {
+		m := a.match[s.ID]
+		if m.term != term || m.index < index || m.index == 0 {
+			continue
+		}
+		if m.index > index || a.last[s.ID].sent.After(a.last[best.ID].sent) {
 			best, index = s, m.index
 		}
 	}

@@ -37,9 +37,9 @@ type Member struct {
 // work that only one node may do at a time.
 type Candidate struct {
 	NodeID string
-	// Live: it holds a lease and renewed it lately.
+	// Live: it holds a lease and renewed it lately, from this leader.
 	Live bool
-	// Draining: it asked to be given nothing.
+	// Draining: it asked to be given nothing, or is too far behind.
 	Draining bool
 	// LeaseExpired: it cannot hold a lease any more.
 	LeaseExpired bool
@@ -80,6 +80,12 @@ func (n *Node) Candidates() []Candidate {
 	defer n.mu.Unlock()
 	since := led.since
 	var out []Candidate
+	voting := 0
+	for _, s := range servers {
+		if s.Suffrage == raft.Voter {
+			voting++
+		}
+	}
 	voters := map[string]bool{}
 	for _, s := range servers {
 		id := nodeOf(s.ID)
@@ -87,13 +93,17 @@ func (n *Node) Candidates() []Candidate {
 			continue
 		}
 		voters[id] = true
-		last := n.heard[id].lease
-		if last.Before(since) {
+		p := n.heard[id]
+		last := p.lease
+		// INV lease-6: that its lease may be good makes a node no candidate. A dead
+		// one would else be given work again by every new leader.
+		told := !last.Before(since)
+		if !told {
 			last = since // INV lease-2
 		}
 		quiet := now.Sub(last)
 		out = append(out, Candidate{
-			NodeID: id, Live: quiet <= n.silence(), Draining: n.heard[id].report.Draining || n.leaves(id),
+			NodeID: id, Live: told && quiet <= n.silence(), Draining: p.report.Draining || n.leaves(id) || n.behind(id, voting),
 			LeaseExpired: quiet > n.o.LeaseTTL+n.slack(),
 		})
 	}

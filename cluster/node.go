@@ -45,6 +45,7 @@ type Node struct {
 	terms    map[string]leadership
 	leaving  map[string]time.Time // until when a node is given no lease, as it is to be taken out
 	heard    map[string]peer      // by node id
+	levels   levels               // what this node had applied
 	view     view                 // what the leader last told
 	grants   []grant              // that wait for the local state
 	leaseEnd time.Time            // of the grants whose state this node has

@@ -55,6 +55,7 @@ type peer struct {
 	report nodeReport
 	at     time.Time // of any report
 	lease  time.Time // of the last one that asked for a lease
+	behind bool      // see levels
 }
 
 // grant is a lease with the command that the state of its holder must have.
@@ -105,6 +106,7 @@ func (n *Node) ownReport() nodeReport {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	r.Draining, r.Drained = n.draining || n.quiet, n.drained
+	n.levels.note(time.Now(), r.Applied)
 	return r
 }
 
@@ -297,16 +299,20 @@ func (n *Node) receive(r nodeReport) reportReply {
 		n.leads(g.name, term)
 	}
 	n.mu.Lock()
-	p, leaves := n.heard[r.NodeID], n.leaves(r.NodeID)
+	p, leaves, lags := n.heard[r.NodeID], n.leaves(r.NodeID), false
 	news := p.report.Draining != r.Draining || p.report.Drained != r.Drained || p.report.Ready != r.Ready || p.report.ServerID != r.ServerID
 	if isMember || p.report.ServerID != "" && p.report.ServerID == r.ServerID {
-		p.report, p.at = r, now
+		p.report, p.at, p.behind = r, now, n.levels.behind(now, r.Applied, p.behind)
 		if r.Ready && isMember && !leaves {
 			p.lease = now // INV lease-3: noted before it is granted
 		}
+		lags, news = p.behind != n.heard[r.NodeID].behind, news || p.behind != n.heard[r.NodeID].behind
 		n.heard[r.NodeID] = p
 	}
 	n.mu.Unlock()
+	if lags && leading && r.Ready {
+		g.log.Warn("a node has fallen behind, or is level again: what is behind is given no work, unless most are", "node", r.NodeID, "behind", p.behind)
+	}
 	if news {
 		n.candidatesChanged()
 	}

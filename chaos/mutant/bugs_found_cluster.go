@@ -67,6 +67,36 @@ func foundInCluster() []Mutant {
 			Killers: []Killer{group("TestSlowLog_sluggish$", `it led on for`)},
 		},
 		{
+			Name: "behind-and-busy",
+			Bug:  "a node that gets its entries late keeps its work",
+			Edits: []Edit{{
+				File: "cluster/lag.go",
+				Old:  "	return n.heard[nodeID].behind && ",
+				New:  "	return n.heard[nodeID].behind && lag < 0 && ",
+			}},
+			Killers: []Killer{group("TestCandidates_behind$", `it is given no work`)},
+		},
+		{
+			Name: "work-for-the-unheard",
+			Bug:  "a new leader gives work to nodes that it has not heard from",
+			Edits: []Edit{{
+				File: "cluster/members.go",
+				Old:  "Live: told && quiet",
+				New:  "Live: (told || !told) && quiet",
+			}},
+			Killers: []Killer{group("TestCandidates_deadNode$", `the new leader says`)},
+		},
+		{
+			Name: "dead-heir",
+			Bug:  "of nodes with the same log a leader hands over to any, also to one that is dead",
+			Edits: []Edit{{
+				File: "cluster/acks.go",
+				Old:  "		if m.index > index || a.last[s.ID].sent.After(a.last[best.ID].sent) {\n",
+				New:  "		if m.index > index {\n",
+			}},
+			Killers: []Killer{unit("./cluster", "TestAcks_furthest", `as much, and silent`)},
+		},
+		{
 			Name: "append-waits-double",
 			Bug:  "a leader leaves it to raft, which doubles its wait each time, to send entries again to a follower that was away",
 			Edits: []Edit{{

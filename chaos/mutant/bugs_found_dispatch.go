@@ -121,6 +121,16 @@ func foundInDispatch() []Mutant {
 			Killers: []Killer{unit("./dispatch/webhook", "TestSend_permit", `class "ok", status 200`)},
 		},
 		{
+			Name: "owner-not-looked-for",
+			Bug:  "a change fails for want of an account or a setting that another node has made a moment ago",
+			Edits: []Edit{{
+				File: "fsm/writer.go",
+				Old:  "	if model.CodeOf(err) != model.CodeNotFound {\n		return got, err\n	}\n	ctx, cancel := w.bound(ctx)\n",
+				New:  "	if err != nil || w != nil {\n		return got, err\n	}\n	ctx, cancel := w.bound(ctx)\n",
+			}},
+			Killers: []Killer{unit("./fsm", "TestWriter_madeElsewhere", `when it was made elsewhere: `)},
+		},
+		{
 			Name: "actor-not-looked-up",
 			Bug:  "a change is made though its key or user was deleted or disabled before",
 			Edits: []Edit{{
