@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -40,7 +41,8 @@ type Nemesis struct {
 	// files are damaged or gone. Planned: an orderly step, nobody fails.
 	Cuts, Kills, Damages, Planned bool
 	// FiveNodes: it makes no sense with fewer. Lossy: it needs lossy disks.
-	FiveNodes, Lossy bool
+	// Proxied: it needs proxies between the nodes, as it does more than cut.
+	FiveNodes, Lossy, Proxied bool
 	// Alone: nothing goes with it.
 	Alone bool
 	// Begin breaks. It returns how to undo that, even if the fault is over by
@@ -80,10 +82,28 @@ type Aftermath struct {
 // Minority reports whether a cluster of n nodes must go on working under it.
 func (x Nemesis) Minority(n int) bool { return !x.Broad && x.Takes(n) <= (n-1)/2 }
 
-// Possible reports whether it can be played on n nodes with or without lossy
-// disks.
-func (x Nemesis) Possible(n int, lossy bool) bool {
-	return n >= 3 && (n >= 5 || !x.FiveNodes) && (lossy || !x.Lossy)
+// Kind is what of a cluster decides which nemeses can be played on it.
+type Kind struct {
+	Nodes int `json:"nodes"`
+	// Lossy: its disks can lose data and fail.
+	Lossy bool `json:"lossy"`
+	// Namespaces: its nodes are in network namespaces, without proxies between them.
+	Namespaces bool `json:"namespaces,omitempty"`
+}
+
+// KindOf is the kind of a cluster.
+func KindOf(c *process.Cluster) Kind {
+	return Kind{Nodes: len(c.Nodes()), Lossy: c.Lossy(), Namespaces: c.Namespaces()}
+}
+
+// String names it as in "3 nodes, lossy disks true, namespaces false".
+func (k Kind) String() string {
+	return fmt.Sprintf("%d nodes, lossy disks %t, namespaces %t", k.Nodes, k.Lossy, k.Namespaces)
+}
+
+// Possible reports whether it can be played on a cluster of that kind.
+func (x Nemesis) Possible(k Kind) bool {
+	return k.Nodes >= 3 && (k.Nodes >= 5 || !x.FiveNodes) && (k.Lossy || !x.Lossy) && (!k.Namespaces || !x.Proxied)
 }
 
 // Together reports whether a and b may be played at once on n nodes: they

@@ -17,7 +17,12 @@ func networkNemeses() []Nemesis {
 		return Nemesis{ID: "N5", Name: name, Parts: Network, Takes: majority, Cuts: true, FiveNodes: true, Begin: begin}
 	}
 	broad := func(id, name string, part Part, begin func(context.Context, Env) (Active, error)) Nemesis {
-		return Nemesis{ID: id, Name: name, Parts: part, Takes: none, Broad: true, Cuts: part == Network, Begin: begin}
+		return Nemesis{ID: id, Name: name, Parts: part, Takes: none, Broad: true, Cuts: part == Network, Proxied: part == Network, Begin: begin}
+	}
+	slow := func(name string, begin func(context.Context, Env) (Active, error)) Nemesis {
+		x := net("N6", name, one, begin)
+		x.Proxied = true
+		return x
 	}
 	return []Nemesis{
 		net("N3", "halves", minority, beginHalves),
@@ -31,8 +36,8 @@ func networkNemeses() []Nemesis {
 		five("ring", beginRing),
 		five("bridge", beginBridge),
 		broad("N6", "slow-all", Network, beginSlowAll),
-		net("N6", "slow-leader", one, beginSlowLeader),
-		net("N6", "drip", one, beginDrip),
+		slow("slow-leader", beginSlowLeader),
+		slow("drip", beginDrip),
 		broad("N6", "resets", Network, beginResets),
 		broad("N19", "replies-lost", Replies, beginRepliesLost),
 	}

@@ -41,9 +41,9 @@ func everyOnce(t *testing.T, nodes int, ok func(Nemesis) bool) {
 		}
 	}()
 	defer run(func(ctx context.Context) error { return load(ctx, c) })()
-	s := Schedule{Seed: 1, Nodes: nodes, Lossy: lossy}
+	s := Schedule{Seed: 1, Kind: KindOf(c)}
 	for _, x := range All() {
-		if x.Possible(nodes, lossy) && ok(x) {
+		if x.Possible(s.Kind) && ok(x) {
 			s.Steps = append(s.Steps, Step{For: Duration(2 * time.Second), Faults: []string{x.Name}})
 		}
 	}
@@ -126,7 +126,7 @@ func TestChaosPlay_schedule(t *testing.T) {
 		}
 	}()
 	defer run(func(ctx context.Context) error { return load(ctx, c) })()
-	s, err := Plan(7, Limits{Nodes: 5, Lossy: lossy, Total: time.Minute, Shortest: time.Second, Longest: 3 * time.Second, Pairs: 100})
+	s, err := Plan(7, Limits{Kind: Kind{Nodes: 5, Lossy: lossy}, Total: time.Minute, Shortest: time.Second, Longest: 3 * time.Second, Pairs: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,17 +38,15 @@ type Step struct {
 // kind of cluster does the same.
 type Schedule struct {
 	// Seed decides the choices that the nemeses make, such as which node.
-	Seed  uint64   `json:"seed"`
-	Nodes int      `json:"nodes"`
-	Lossy bool     `json:"lossy"`
+	Seed uint64 `json:"seed"`
+	Kind
 	Total Duration `json:"total"` // with the quiet at the end
 	Steps []Step   `json:"steps"`
 }
 
 // Limits says what Plan may choose from.
 type Limits struct {
-	Nodes int
-	Lossy bool
+	Kind
 	// Total is how long the schedule is. It ends quietly.
 	Total time.Duration
 	// Shortest and Longest bound one fault; 0: 2 s and 15 s.
@@ -74,7 +72,7 @@ func Plan(seed uint64, l Limits) (Schedule, error) {
 		return Schedule{}, err
 	}
 	rng := rand.New(rand.NewPCG(seed, 0x706c616e)) //nolint:gosec // a schedule
-	s := Schedule{Seed: seed, Nodes: l.Nodes, Lossy: l.Lossy, Total: Duration(l.Total)}
+	s := Schedule{Seed: seed, Kind: l.Kind, Total: Duration(l.Total)}
 	var deck []Nemesis
 	draw := func(ok func(Nemesis) bool) (Nemesis, bool) {
 		i := slices.IndexFunc(deck, ok)
@@ -117,7 +115,7 @@ func (l Limits) choices() ([]Nemesis, error) {
 	}
 	var out []Nemesis
 	for _, x := range All() {
-		if x.Possible(l.Nodes, l.Lossy) && (len(l.Only) == 0 || slices.Contains(l.Only, x.Name)) {
+		if x.Possible(l.Kind) && (len(l.Only) == 0 || slices.Contains(l.Only, x.Name)) {
 			out = append(out, x)
 		}
 	}
@@ -127,7 +125,7 @@ func (l Limits) choices() ([]Nemesis, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("fault: no nemesis is possible on %d nodes, lossy disks %t, of %v", l.Nodes, l.Lossy, l.Only)
+		return nil, fmt.Errorf("fault: no nemesis is possible on %s, of %v", l.Kind, l.Only)
 	}
 	return out, nil
 }
@@ -144,8 +142,8 @@ func (s Schedule) Validate() error {
 			if !ok {
 				return fmt.Errorf("fault: step %d: there is no nemesis %q", i, name)
 			}
-			if !x.Possible(s.Nodes, s.Lossy) {
-				return fmt.Errorf("fault: step %d: %s is not possible on %d nodes, lossy disks %t", i, name, s.Nodes, s.Lossy)
+			if !x.Possible(s.Kind) {
+				return fmt.Errorf("fault: step %d: %s is not possible on %s", i, name, s.Kind)
 			}
 			xs = append(xs, x)
 		}
@@ -168,7 +166,7 @@ func ParseSchedule(b []byte) (Schedule, error) {
 // String has a line for every step.
 func (s Schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, %d nodes, lossy disks %t, %s\n", s.Seed, s.Nodes, s.Lossy, time.Duration(s.Total))
+	fmt.Fprintf(&b, "seed %d, %s, %s\n", s.Seed, s.Kind, time.Duration(s.Total))
 	for _, x := range s.Steps {
 		fmt.Fprintf(&b, "%8s  %-8s %s\n", time.Duration(x.At).Round(100*time.Millisecond), time.Duration(x.For), strings.Join(x.Faults, " + "))
 	}

@@ -22,11 +22,12 @@ func plan(t *testing.T, seed uint64, l Limits) Schedule {
 }
 
 var limits = []Limits{
-	{Nodes: 3, Total: time.Hour, Pairs: 50},
-	{Nodes: 3, Lossy: true, Total: time.Hour, Pairs: 50},
-	{Nodes: 5, Lossy: true, Total: 2 * time.Hour, Pairs: 100},
-	{Nodes: 5, Total: time.Hour, Shortest: time.Second, Longest: time.Second},
-	{Nodes: 3, Total: 10 * time.Minute, Only: []string{"kill-all", "transfer"}, Pairs: 100},
+	{Kind: Kind{Nodes: 3}, Total: time.Hour, Pairs: 50},
+	{Kind: Kind{Nodes: 3, Lossy: true}, Total: time.Hour, Pairs: 50},
+	{Kind: Kind{Nodes: 5, Lossy: true}, Total: 2 * time.Hour, Pairs: 100},
+	{Kind: Kind{Nodes: 5, Lossy: true, Namespaces: true}, Total: time.Hour, Pairs: 50},
+	{Kind: Kind{Nodes: 5}, Total: time.Hour, Shortest: time.Second, Longest: time.Second},
+	{Kind: Kind{Nodes: 3}, Total: 10 * time.Minute, Only: []string{"kill-all", "transfer"}, Pairs: 100},
 }
 
 func TestPlan_deterministic(t *testing.T) {
@@ -78,7 +79,7 @@ func TestPlan_limits(t *testing.T) {
 // Every nemesis that is possible comes before any comes again.
 func TestPlan_all(t *testing.T) {
 	t.Parallel()
-	s := plan(t, 1, Limits{Nodes: 5, Lossy: true, Total: 2 * time.Hour})
+	s := plan(t, 1, Limits{Kind: Kind{Nodes: 5, Lossy: true}, Total: 2 * time.Hour})
 	seen := map[string]bool{}
 	if len(s.Steps) < len(All()) {
 		t.Fatalf("%d steps for %d nemeses", len(s.Steps), len(All()))
@@ -91,10 +92,15 @@ func TestPlan_all(t *testing.T) {
 			t.Errorf("%s did not come", x.Name)
 		}
 	}
-	for _, x := range plan(t, 1, Limits{Nodes: 3, Total: 2 * time.Hour}).Steps {
+	for _, x := range plan(t, 1, Limits{Kind: Kind{Nodes: 3}, Total: 2 * time.Hour}).Steps {
 		n, _ := ByName(x.Faults[0])
 		if n.Lossy || n.FiveNodes {
 			t.Errorf("%s on three nodes with plain disks", n.Name)
+		}
+	}
+	for _, x := range plan(t, 1, Limits{Kind: Kind{Nodes: 5, Lossy: true, Namespaces: true}, Total: 2 * time.Hour}).Steps {
+		if n, _ := ByName(x.Faults[0]); n.Proxied {
+			t.Errorf("%s between network namespaces", n.Name)
 		}
 	}
 }
@@ -102,10 +108,11 @@ func TestPlan_all(t *testing.T) {
 func TestPlan_refuses(t *testing.T) {
 	t.Parallel()
 	for name, l := range map[string]Limits{
-		"one node":        {Nodes: 1, Total: time.Hour},
-		"unknown nemesis": {Nodes: 3, Total: time.Hour, Only: []string{"kill-one", "kil-one"}},
-		"none possible":   {Nodes: 3, Total: time.Hour, Only: []string{"ring", "power-all"}},
-		"longest below":   {Nodes: 3, Total: time.Hour, Shortest: time.Minute, Longest: time.Second},
+		"one node":        {Kind: Kind{Nodes: 1}, Total: time.Hour},
+		"unknown nemesis": {Kind: Kind{Nodes: 3}, Total: time.Hour, Only: []string{"kill-one", "kil-one"}},
+		"none possible":   {Kind: Kind{Nodes: 3}, Total: time.Hour, Only: []string{"ring", "power-all"}},
+		"needs proxies":   {Kind: Kind{Nodes: 3, Namespaces: true}, Total: time.Hour, Only: []string{"drip", "resets", "slow-all", "slow-leader"}},
+		"longest below":   {Kind: Kind{Nodes: 3}, Total: time.Hour, Shortest: time.Minute, Longest: time.Second},
 	} {
 		if s, err := Plan(1, l); err == nil {
 			t.Errorf("%s: planned %s", name, s)
@@ -115,7 +122,11 @@ func TestPlan_refuses(t *testing.T) {
 
 func TestSchedule_json(t *testing.T) {
 	t.Parallel()
-	s := plan(t, 3, Limits{Nodes: 3, Total: 5 * time.Minute, Pairs: 50})
+	s := plan(t, 3, Limits{Kind: Kind{Nodes: 3}, Total: 5 * time.Minute, Pairs: 50})
+	s.Kind = Kind{Nodes: 3, Namespaces: true} // as a kind that has all of it
+	s.Steps = slices.DeleteFunc(s.Steps, func(x Step) bool {
+		return slices.ContainsFunc(x.Faults, func(name string) bool { n, _ := ByName(name); return n.Proxied })
+	})
 	b, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
@@ -141,6 +152,7 @@ func TestParseSchedule_refuses(t *testing.T) {
 		"no time":           `{"nodes":3,"steps":[{"at":"1s","for":"0s","faults":["kill-one"]}]}`,
 		"unknown":           `{"nodes":3,"steps":[{"at":"1s","for":"1s","faults":["nothing"]}]}`,
 		"five nodes":        `{"nodes":3,"steps":[{"at":"1s","for":"1s","faults":["ring"]}]}`,
+		"needs proxies":     `{"nodes":3,"namespaces":true,"steps":[{"at":"1s","for":"1s","faults":["drip"]}]}`,
 		"two minorities":    `{"nodes":3,"steps":[{"at":"1s","for":"1s","faults":["kill-one","isolate-one"]}]}`,
 		"two of processes":  `{"nodes":5,"steps":[{"at":"1s","for":"1s","faults":["kill-one","pause-one"]}]}`,
 		"majority and more": `{"nodes":5,"steps":[{"at":"1s","for":"1s","faults":["kill-majority","isolate-one"]}]}`,

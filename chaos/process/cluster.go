@@ -27,6 +27,7 @@ type Crash struct {
 type Cluster struct {
 	o   Options
 	net *Net
+	ids *identity // nil: nodes run with --dev
 
 	mu      sync.Mutex
 	nodes   []*Node
@@ -42,7 +43,17 @@ func Open(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{o: o, net: newNet(o.Seed)}
+	c := &Cluster{o: o}
+	var s *space
+	if o.Namespaces {
+		if c.ids, err = newIdentity(o.Binary, filepath.Join(o.Dir, keysDir)); err != nil {
+			return nil, err
+		}
+		if s, err = newSpace(); err != nil {
+			return nil, err
+		}
+	}
+	c.net = newNet(o.Seed, s)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -86,10 +97,7 @@ func (c *Cluster) newNode() (*Node, error) {
 			return nil, fmt.Errorf("make %s: %w", n.id, err)
 		}
 	}
-	if n.api, err = freePort(); err == nil {
-		n.peer, err = freePort()
-	}
-	if err == nil {
+	if err = c.place(n); err == nil {
 		err = c.net.attach(n)
 	}
 	if err == nil {
@@ -106,13 +114,32 @@ func (c *Cluster) newNode() (*Node, error) {
 	return n, nil
 }
 
-// loopback is where everything listens.
+// keysDir is in Options.Dir, for what nodes without --dev need.
+const keysDir = "keys"
+
+// place finds the addresses of a node, in a namespace of its own if nodes have
+// such. The network takes that away again when it is closed.
+func (c *Cluster) place(n *Node) (err error) {
+	if c.net.space == nil {
+		if n.api, err = freePort(); err == nil {
+			n.peer, err = freePort()
+		}
+		return err
+	}
+	if n.host, err = c.net.space.add(n.id); err != nil {
+		return err
+	}
+	n.api, n.peer = n.host.endpoint(spaceAPI), n.host.endpoint(spacePeer)
+	return c.ids.node(n.id, n.host.addr)
+}
+
+// loopback is where everything listens without namespaces.
 var loopback = net.IPv4(127, 0, 0, 1)
 
 // freePort finds a port below those that systems hand out, so that nothing
 // takes it while its process is down.
 func freePort() (string, error) {
-	l, err := listenLow()
+	l, err := listenLow(loopback)
 	if err != nil {
 		return "", err
 	}
@@ -121,11 +148,11 @@ func freePort() (string, error) {
 
 // listenLow listens on such a port, anywhere among them: whoever else looks for
 // one shall not find the same while it is let go.
-func listenLow() (*net.TCPListener, error) {
+func listenLow(at net.IP) (*net.TCPListener, error) {
 	const first, count = 10_000, 20_000
 	var last error
 	for range 200 {
-		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: loopback, Port: first + rand.IntN(count)}) //nolint:gosec // a port
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: at, Port: first + rand.IntN(count)}) //nolint:gosec // a port
 		if err == nil {
 			return l, nil
 		}
@@ -166,6 +193,13 @@ func (c *Cluster) Net() *Net { return c.net }
 // Lossy reports whether the nodes' disks can lose data and fail.
 func (c *Cluster) Lossy() bool { return c.o.Lossy }
 
+// Namespaces reports whether the nodes are in network namespaces.
+func (c *Cluster) Namespaces() bool { return c.o.Namespaces }
+
+// Host is the address of this process that nodes reach: receivers must listen
+// there.
+func (c *Cluster) Host() string { return c.net.suite().String() }
+
 // AddNode starts a new node with an id of its own that joins the cluster. It
 // does not wait for it to be ready.
 func (c *Cluster) AddNode() (*Node, error) {
@@ -184,7 +218,7 @@ func (c *Cluster) DropNode(n *Node) error {
 	c.mu.Lock()
 	c.nodes = slices.DeleteFunc(c.nodes, func(x *Node) bool { return x == n })
 	c.mu.Unlock()
-	return n.remove()
+	return errors.Join(n.remove(), c.net.leave(n))
 }
 
 // Crashes lists the processes that ended by themselves so far.

@@ -26,7 +26,8 @@ type door struct {
 	ended    <-chan struct{} // closed when the present process is over; nil: it never was
 }
 
-// attach listens for a node.
+// attach listens for a node. In a namespace of its own its port for peers is
+// reached as it is.
 func (t *Net) attach(n *Node) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -35,21 +36,33 @@ func (t *Net) attach(n *Node) error {
 	if err != nil {
 		return err
 	}
-	peer, err := t.newDoor(n.id, n.peer, func(c net.Conn) (string, error) { return t.dialer(c) })
-	if err != nil {
-		api.shut()
-		return err
+	n.apiProxy, n.peerProxy = api.addr.String(), n.peer
+	t.doors[n.id] = []*door{api}
+	if t.space == nil {
+		peer, err := t.newDoor(n.id, n.peer, func(c net.Conn) (string, error) { return t.dialer(c) })
+		if err != nil {
+			api.shut()
+			delete(t.doors, n.id)
+			return err
+		}
+		peer.peers, n.peerProxy = true, peer.addr.String()
+		t.doors[n.id] = append(t.doors[n.id], peer)
 	}
-	peer.peers = true
-	n.apiProxy, n.peerProxy = api.addr.String(), peer.addr.String()
 	t.nodes = append(t.nodes, n)
-	t.doors[n.id] = []*door{api, peer}
 	return nil
+}
+
+// suite is the address of this process that nodes and clients reach.
+func (t *Net) suite() net.IP {
+	if t.space != nil {
+		return t.space.suite().AsSlice()
+	}
+	return loopback
 }
 
 // newDoor listens. t.mu is held.
 func (t *Net) newDoor(node, backend string, who func(net.Conn) (string, error)) (*door, error) {
-	l, err := listenLow()
+	l, err := listenLow(t.suite())
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s: %w", node, err)
 	}
@@ -77,7 +90,7 @@ func (t *Net) serve(d *door) {
 		for {
 			near, err := l.Accept()
 			if err != nil {
-				return // closed; a listener on loopback has no other reason
+				return // closed; a listener within this machine has no other reason
 			}
 			t.wg.Go(func() { t.carry(near, d) })
 		}

@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -24,7 +25,8 @@ type Path struct {
 // Shape is what happens to bytes on a Path. The zero value is a good network.
 type Shape struct {
 	// Cut keeps bytes, ends of connections and new connections back until it is
-	// lifted, as a network that loses every packet does.
+	// lifted, as a network that loses every packet does. Between nodes in network
+	// namespaces packets are lost, and nothing else of a Shape is possible.
 	Cut bool
 	// Latency is added to every piece, and up to Jitter at random on top.
 	Latency, Jitter time.Duration
@@ -36,9 +38,12 @@ type Shape struct {
 }
 
 // Net is the network of a Cluster: listeners that the nodes advertise, and a
-// path for every ordered pair. It is safe for concurrent use.
+// path for every ordered pair. With Options.Namespaces the kernel carries what
+// is between nodes, and the listeners are for clients only. It is safe for
+// concurrent use.
 type Net struct {
 	watch *http.Transport // of those who watch; it goes past the network
+	space *space          // nil: proxies between nodes
 
 	// dialer says whose end of an accepted connection is the far one.
 	dialer func(c net.Conn) (string, error)
@@ -54,9 +59,10 @@ type Net struct {
 	wg     sync.WaitGroup
 }
 
-func newNet(seed uint64) *Net {
+// newNet makes a network of proxies, between nodes only where s is nil. It closes s.
+func newNet(seed uint64, s *space) *Net {
 	t := &Net{
-		watch: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 10 * time.Second},
+		watch: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: 10 * time.Second}, space: s,
 		rng:   rand.New(rand.NewPCG(seed, 0x6e6574)), //nolint:gosec // jitter
 		links: map[Path]*link{}, doors: map[string][]*door{}, conns: map[*conn]struct{}{},
 	}
@@ -97,11 +103,31 @@ func (t *Net) link(p Path) *link {
 	return l
 }
 
-// Set gives a path another shape, for connections there are and new ones.
+// Set gives a path another shape, for connections there are and new ones. It
+// panics over one that a path between network namespaces cannot have. That the
+// kernel refuses to lose packets is an error of Cluster.Close.
 func (t *Net) Set(p Path, s Shape) {
+	if t.kernels(p) && s != (Shape{Cut: s.Cut}) {
+		panic(fmt.Sprintf("process: between network namespaces a path can be cut and nothing else: %v %+v", p, s))
+	}
 	t.link(p).set(s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changed(p)
+}
+
+// kernels reports whether the kernel carries what goes over a path.
+func (t *Net) kernels(p Path) bool { return t.space != nil && p.From != Clients && p.To != Clients }
+
+// changed has the network follow the state of a path. t.mu is held.
+func (t *Net) changed(p Path) {
+	if t.kernels(p) {
+		s, _ := t.links[p].state()
+		if err := t.space.lose(p, s.Cut); err != nil {
+			t.err = errors.Join(t.err, fmt.Errorf("lose packets from %s to %s: %w", p.From, p.To, err))
+		}
+		return
+	}
 	t.review(p.From)
 	t.review(p.To)
 }
@@ -132,24 +158,22 @@ func (t *Net) Change(paths []Path, f func(*Shape)) (undo func()) {
 // Heal makes all paths good.
 func (t *Net) Heal() {
 	t.mu.Lock()
-	var all []*link
+	defer t.mu.Unlock()
 	for _, l := range t.links {
-		all = append(all, l)
-	}
-	t.mu.Unlock()
-	for _, l := range all {
 		l.set(Shape{})
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for node := range t.doors {
-		t.review(node)
+	for p := range t.links {
+		t.changed(p)
 	}
 }
 
 // Reset breaks all connections there are between a and b, in whatever
-// direction they were made, and returns how many those were.
+// direction they were made, and returns how many those were. It panics where
+// both are in network namespaces, for nobody can reset those connections.
 func (t *Net) Reset(a, b string) int {
+	if t.kernels(Path{a, b}) {
+		panic("process: connections between network namespaces cannot be reset: " + a + ", " + b)
+	}
 	t.mu.Lock()
 	var found []*conn
 	for c := range t.conns {
@@ -244,6 +268,14 @@ func (t *Net) detach(n *Node) {
 	}
 }
 
+// leave takes away the namespace of a node that is dead and detached.
+func (t *Net) leave(n *Node) error {
+	if n.host == nil {
+		return nil
+	}
+	return t.space.remove(n.host)
+}
+
 // close ends everything and waits for it. It returns what went wrong with the
 // network itself while it was there: a run over it is void.
 func (t *Net) close() error {
@@ -266,5 +298,8 @@ func (t *Net) close() error {
 	t.watch.CloseIdleConnections()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.space != nil {
+		return errors.Join(t.err, t.space.close())
+	}
 	return t.err
 }

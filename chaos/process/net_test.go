@@ -36,7 +36,7 @@ func newWireOf(t *testing.T, dialer func(*Net) func(net.Conn) (string, error)) *
 	t.Helper()
 	backend, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	w := &wire{t: t, net: newNet(1), backend: backend}
+	w := &wire{t: t, net: newNet(1, nil), backend: backend}
 	w.net.dialer = dialer(w.net)
 	w.node = &Node{id: "n2", peer: backend.Addr().String(), api: backend.Addr().String()}
 	must(t, w.net.attach(w.node))

@@ -22,6 +22,7 @@ type Node struct {
 	dir  string // data directory
 	log  string // path
 	disk *Disk  // nil: a plain directory
+	host *host  // nil: it is in the network of this process
 
 	api, peer           string // where the process listens
 	apiProxy, peerProxy string // what it advertises
@@ -102,7 +103,11 @@ func (n *Node) Start() error {
 	r := &run{cmd: cmd, done: make(chan struct{})}
 	n.now.Lock() // the network asks for the pid as soon as it dials
 	defer n.now.Unlock()
-	if err := cmd.Start(); err != nil {
+	start := cmd.Start
+	if n.host != nil {
+		start = func() error { return n.host.start(cmd) }
+	}
+	if err := start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.id, err)
 	}
 	n.run = r
@@ -117,8 +122,14 @@ func (n *Node) args() []string {
 	nodes := slices.Clone(n.c.nodes)
 	n.c.mu.Unlock()
 	args := []string{
-		"serve", "--node-id", n.id, "--data-dir", n.dir, "--dev",
+		"serve", "--node-id", n.id, "--data-dir", n.dir,
 		"--api-addr", n.api, "--api-advertise", n.apiProxy, "--peer-addr", n.peer, "--peer-advertise", n.peerProxy,
+	}
+	if n.c.ids == nil {
+		args = append(args, "--dev")
+	} else {
+		args = append(args, n.c.ids.flags(n.id)...)
+		args = append(args, "--egress-allow", spaceNetwork)
 	}
 	if first {
 		args = append(args, "--bootstrap")

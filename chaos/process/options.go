@@ -31,6 +31,10 @@ type Options struct {
 	// Lossy puts the data directories on disks that can lose what was not synced
 	// and can fail. LossyDisks says whether that is possible here.
 	Lossy bool
+	// Namespaces puts every node into a network namespace of its own, with TLS
+	// between them and without --dev. Namespaces() says whether that is possible here.
+	// There is one such cluster at a time in a process.
+	Namespaces bool
 	// Seed decides the jitter of the network.
 	Seed uint64
 }
@@ -45,6 +49,11 @@ func (o *Options) validate() error {
 		return fmt.Errorf("process: a cluster has 1, 3 or 5 nodes, not %d", o.Nodes)
 	case len(o.AdminKey) < 16:
 		return errors.New("process: Options needs an admin key of at least 16 characters")
+	}
+	if o.Namespaces {
+		if err := Namespaces(); err != nil {
+			return err
+		}
 	}
 	if o.Lossy {
 		return LossyDisks()

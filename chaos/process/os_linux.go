@@ -1,13 +1,15 @@
 package process
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // signalPause stops a process or lets it go on. An error says that it is over.
@@ -22,15 +24,11 @@ func signalPause(p *os.Process, stop bool) {
 // socketOwner finds which of the processes has the IPv4 TCP socket with these
 // ends open.
 func socketOwner(local, remote netip.AddrPort, pids map[int]string) (int, error) {
-	table, err := os.ReadFile("/proc/net/tcp")
+	inode, err := socketInode(local, remote)
 	if err != nil {
 		return 0, fmt.Errorf("whose connection it is: %w", err)
 	}
-	inode, err := socketInode(table, local, remote)
-	if err != nil {
-		return 0, err
-	}
-	want := "socket:[" + inode + "]"
+	want := fmt.Sprintf("socket:[%d]", inode)
 	for pid := range pids {
 		dir := fmt.Sprintf("/proc/%d/fd", pid)
 		fds, err := os.ReadDir(dir)
@@ -46,27 +44,48 @@ func socketOwner(local, remote netip.AddrPort, pids map[int]string) (int, error)
 	return 0, errors.New("no node has that connection")
 }
 
-// socketInode finds a socket in the kernel's table, whose lines are: number,
-// local and remote address, state, queues, timer, retransmits, uid, timeout,
-// inode.
-func socketInode(table []byte, local, remote netip.AddrPort) (string, error) {
-	const inodeField = 6 // after the addresses
-	key := []byte(procAddr(local) + " " + procAddr(remote) + " ")
-	_, line, ok := bytes.Cut(table, key)
-	if !ok {
-		return "", errors.New("the kernel knows no such connection")
+// The place of the inode in inet_diag_msg, which is as long as it at least.
+const (
+	diagInode = 68
+	diagSize  = 72
+)
+
+// socketInode asks the kernel for one socket. The table in /proc/net/tcp has it
+// too, but costs a walk over all there are: with some thousand connections, as
+// after a long cut, the suite would take what the nodes need.
+func socketInode(local, remote netip.AddrPort) (uint32, error) {
+	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, 0)
+	req.AddData(socketRequest{local, remote})
+	answers, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
+	if err != nil {
+		return 0, err
 	}
-	line, _, _ = bytes.Cut(line, []byte{'\n'})
-	fields := bytes.Fields(line)
-	if len(fields) <= inodeField {
-		return "", fmt.Errorf("a line of the kernel's table has only %d fields after the addresses", len(fields))
+	for _, a := range answers {
+		if len(a) >= diagSize {
+			return binary.NativeEndian.Uint32(a[diagInode:]), nil
+		}
 	}
-	return string(fields[inodeField]), nil
+	return 0, errors.New("the kernel knows no such connection")
 }
 
-// procAddr is an address as /proc/net/tcp writes it: the four bytes as a
-// number of the machine's byte order, in hexadecimal.
-func procAddr(a netip.AddrPort) string {
-	ip := a.Addr().Unmap().As4()
-	return fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), a.Port())
+// socketRequest is an inet_diag_req_v2 for one connection.
+type socketRequest struct{ local, remote netip.AddrPort }
+
+// Len implements nl.NetlinkRequestData.
+func (r socketRequest) Len() int { return len(r.Serialize()) }
+
+// Serialize implements nl.NetlinkRequestData.
+func (r socketRequest) Serialize() []byte {
+	const anyState = ^uint32(0)
+	b := []byte{unix.AF_INET, unix.IPPROTO_TCP, 0, 0}
+	b = binary.NativeEndian.AppendUint32(b, anyState)
+	b = binary.BigEndian.AppendUint16(b, r.local.Port())
+	b = binary.BigEndian.AppendUint16(b, r.remote.Port())
+	for _, a := range []netip.Addr{r.local.Addr().Unmap(), r.remote.Addr().Unmap()} {
+		ip := a.As4()
+		b = append(append(b, ip[:]...), make([]byte, 12)...)
+	}
+	b = binary.NativeEndian.AppendUint32(b, 0) // any interface
+	b = binary.NativeEndian.AppendUint32(b, nl.TCPDIAG_NOCOOKIE)
+	return binary.NativeEndian.AppendUint32(b, nl.TCPDIAG_NOCOOKIE)
 }

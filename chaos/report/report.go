@@ -44,6 +44,8 @@ type Run struct {
 	Version string `json:"version"` // of belfry, as it calls itself
 	Seed    uint64 `json:"seed"`
 	Nodes   int    `json:"nodes"`
+	// Network is what is between the nodes: "proxies" or "network namespaces".
+	Network string `json:"network,omitempty"`
 	// Workloads and Nemeses are those that took part, by their names.
 	Workloads []string `json:"workloads"`
 	Nemeses   []string `json:"nemeses"`

@@ -235,10 +235,10 @@ func TestRun_Write_passed(t *testing.T) {
 	t.Parallel()
 	r := run(well(), check.Verdict{Name: "audit", Invariant: "I15"})
 	r.Files = []string{"w1.jsonl", "nodes/n 1.log"}
-	r.Options = []string{"--snapshot-threshold", "50"}
+	r.Options, r.Network = []string{"--snapshot-threshold", "50"}, "network namespaces"
 	dir, page := written(t, r)
 	wants(t, page, "✓ passed", "Every promise held under 1 fault", "I9 order", "– nothing to check", "failover p50 612 ms", "kill leader n2",
-		"<code>42</code>", `<td class="n">3 s</td>`, `href="./nodes/n%201.log"`, "--snapshot-threshold 50", "prefers-color-scheme: dark")
+		"<code>42</code>", `<td class="n">3 s</td>`, `href="./nodes/n%201.log"`, "--snapshot-threshold 50", "<dt>Network</dt><dd>network namespaces</dd>", "prefers-color-scheme: dark")
 	for _, s := range []string{"<script", "✗", "check_seconds", "check seconds", "http://", "https://"} {
 		if strings.Contains(page, s) {
 			t.Errorf("the page has %q", s)
@@ -295,7 +295,7 @@ func TestRun_Write_escapes(t *testing.T) {
 	s.Faults[0].Kind, s.Faults[0].Name, s.Faults[0].Error, s.Faults[0].Nodes = evil, evil, evil, []string{evil}
 	s.Kinds[0].Kind = evil
 	r := &Run{
-		Name: evil, Version: evil, Workloads: []string{evil}, Nemeses: []string{evil}, Options: []string{evil}, Schedule: evil, Again: evil,
+		Name: evil, Version: evil, Network: evil, Workloads: []string{evil}, Nemeses: []string{evil}, Options: []string{evil}, Schedule: evil, Again: evil,
 		VoidBecause: evil, Summary: s, Crashes: []Crash{{evil, 1, evil, evil}}, Files: []string{evil, "javascript:alert(1)", "../../etc/passwd"},
 		Verdicts: []check.Verdict{{
 			Name: evil, Invariant: evil, Total: 1, Violations: []check.Violation{{What: evil, Node: evil, Key: evil}}, Notes: []string{evil},

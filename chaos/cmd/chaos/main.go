@@ -54,7 +54,9 @@ func main() {
 
 // exit says what went wrong and gives the exit code.
 func exit(err error, w io.Writer) int {
-	switch {
+	switch e, ok := errors.AsType[ended](err); {
+	case ok:
+		return int(e)
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errUsage):
@@ -68,7 +70,7 @@ func exit(err error, w io.Writer) int {
 	return exitVoid
 }
 
-const usage = `chaos run [-minutes N] [-seconds N] [-nodes 3|5] [-seed S] [-nemesis a,b] [-workload w1,w3] [-longest N] [-pairs N] [-rate N] [-untimed] [-binary PATH] [-out DIR]
+const usage = `chaos run [-minutes N] [-seconds N] [-nodes 3|5] [-seed S] [-nemesis a,b] [-workload w1,w3] [-longest N] [-pairs N] [-rate N] [-namespaces] [-untimed] [-binary PATH] [-out DIR]
 chaos recheck DIR
 chaos sum DIR...
 chaos mutants [-only NAME] [-real] [-out DIR]
@@ -123,7 +125,7 @@ func list(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("The quick set, one run after the other, and what a long one begins with:\n")
 	for _, s := range append(quickSet(), clockRun()) {
-		fmt.Fprintf(&b, "  %-10s %d nodes  %-14s %s\n", s.Name, s.Nodes, strings.Join(s.Workloads, ","), strings.Join(s.Nemeses, ","))
+		fmt.Fprintf(&b, "  %-10s %d nodes  %-18s  %-14s %s\n", s.Name, s.Nodes, s.network(), strings.Join(s.Workloads, ","), strings.Join(s.Nemeses, ","))
 	}
 	b.WriteString("\nNemeses (-nemesis):\n")
 	for _, n := range fault.All() {
@@ -133,6 +135,9 @@ func list(w io.Writer) error {
 		}
 		if n.Lossy {
 			notes = append(notes, "lossy disks")
+		}
+		if n.Proxied {
+			notes = append(notes, "proxies")
 		}
 		fmt.Fprintf(&b, "  %-4s %-20s %s\n", n.ID, n.Name, strings.Join(notes, ", "))
 	}

@@ -74,6 +74,9 @@ func TestOrder_specs(t *testing.T) {
 		{"one long", order{seed: 7, nemeses: "kill-one", minutes: 2, longest: 5}, 1, "-nemesis kill-one -workload w1,w2,w3,w4,w5,w6,w7,w8,w9 -seconds 120", false},
 		{"without faults", order{seed: 7, nemeses: "none", loads: "w1", longest: 5}, 1, "-nemesis none -workload w1 -seconds 30", false},
 		{"clock", order{seed: 7, nemeses: "wall-clock,kill-one", loads: "w1", longest: 5}, 1, "-nemesis wall-clock,kill-one", false},
+		{"namespaces", order{seed: 7, namespaces: true, loads: "w1", nodes: 5, nemeses: "ring", longest: 5}, 1, "-nodes 5 -nemesis ring -workload w1 -seconds 30 -namespaces", false},
+		{"only namespaces", order{seed: 7, namespaces: true, longest: 5}, 1, ",replies-lost,power-all,", false},
+		{"needs proxies", order{namespaces: true, nemeses: "drip", longest: 5}, 0, "", true},
 		{"too short", order{nemeses: "kill-one", longest: 1}, 0, "", true},
 		{"four nodes", order{nodes: 4, longest: 5}, 0, "", true},
 		{"no such nemesis", order{nemeses: "rain", longest: 5}, 0, "", true},
@@ -100,10 +103,17 @@ func TestLongSet_fillsTheTime(t *testing.T) {
 	t.Parallel()
 	for _, minutes := range []int{1, 10, 120} {
 		var sum time.Duration
-		five := false
+		five, kinds := false, map[bool]int{}
 		for _, s := range longSet(time.Duration(minutes) * time.Minute) {
 			sum += s.Faults + overhead
 			five = five || s.Nodes == 5
+			kinds[s.Namespaces]++
+			if err := s.validate(); err != nil {
+				t.Errorf("%s: %v", s.Name, err)
+			}
+		}
+		if kinds[true] > kinds[false] || minutes > 20 && kinds[true] < kinds[false]-2 {
+			t.Errorf("%d minutes have %d runs with namespaces and %d with proxies", minutes, kinds[true], kinds[false])
 		}
 		if got := sum.Minutes(); got < float64(minutes) || got > float64(minutes)+5 {
 			t.Errorf("%d minutes came to %.1f", minutes, got)
@@ -132,6 +142,7 @@ func TestExit(t *testing.T) {
 		{"void", conclude(&report.Index{Runs: []report.Line{line(report.Void), line(report.Passed)}}, nil), 3, "kill is void: no space"},
 		{"nothing", conclude(&report.Index{}, nil), 3, "no run was made"},
 		{"interrupted", conclude(&report.Index{Runs: []report.Line{line(report.Passed)}}, os.ErrDeadlineExceeded), 3, "VOID"},
+		{"made by another process", ended(3), 3, ""},
 		{"a mutant", fmt.Errorf("%w: x", errAlive), 1, "alive"},
 		{"usage", fmt.Errorf("%w: x", errUsage), 2, "usage"},
 	} {
@@ -159,7 +170,7 @@ func TestList(t *testing.T) {
 	if err := do(t.Context(), []string{"list"}, &b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"kill-leader", wallClock, "w9", "linearizable", mutant.All()[0].Name, quickSet()[0].Name} {
+	for _, want := range []string{"kill-leader", "network namespaces", wallClock, "w9", "linearizable", mutant.All()[0].Name, quickSet()[0].Name} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in the list", want)
 		}
@@ -358,5 +369,55 @@ func TestSweep_leavesLogs(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "n1.log")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestInside: what makes the runs in a network of its own draws and builds
+// nothing again.
+func TestInside(t *testing.T) {
+	t.Parallel()
+	args := []string{"-namespaces", "-nodes", "3", "-binary", "./here", "-out", "x"}
+	for _, tt := range []struct {
+		bench bench
+		want  string
+	}{
+		{bench{binary: "/tmp/belfry"}, "run -namespaces -nodes 3 -binary ./here -out x -seed 9 -binary /tmp/belfry"},
+		{bench{binary: "/tmp/belfry", jumping: "/tmp/j"}, "run -namespaces -nodes 3 -binary ./here -out x -seed 9 -binary /tmp/belfry -jumping /tmp/j"},
+	} {
+		got := tt.bench.inside(order{args: args, seed: 9})
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+	if len(args) != 7 {
+		t.Errorf("the arguments became %q", args)
+	}
+}
+
+// TestMove_notNeeded: runs with proxies are made here.
+func TestMove_notNeeded(t *testing.T) {
+	t.Parallel()
+	b := &bench{log: t.Logf}
+	if moved, err := b.move(t.Context(), order{}, []spec{clockRun()}, io.Discard); moved || err != nil {
+		t.Errorf("moved %t, %v", moved, err)
+	}
+}
+
+// TestWithProxies: where there are no network namespaces, no run has them, and
+// the command that does one again does not ask for them.
+func TestWithProxies(t *testing.T) {
+	t.Parallel()
+	var said string
+	b := &bench{log: func(format string, args ...any) { said = fmt.Sprintf(format, args...) }}
+	specs := append(quickSet(), longSet(time.Hour)...)
+	if !needsNamespaces(specs) {
+		t.Error("no run has network namespaces")
+	}
+	b.withProxies(specs, errors.New("no bridge"))
+	if needsNamespaces(specs) || slices.ContainsFunc(specs, func(s spec) bool { return strings.Contains(s.again(), "-namespaces") }) {
+		t.Error("a run has network namespaces still")
+	}
+	if !strings.Contains(said, "no bridge") {
+		t.Errorf("it said %q", said)
 	}
 }

@@ -71,7 +71,7 @@ func (b *bench) run(ctx context.Context, s spec, dir string) (*report.Run, error
 		}
 	}
 	o := &once{spec: s, b: b, dir: dir, clock: history.NewClock(), rep: &report.Run{
-		Name: s.Name, Version: b.version, Seed: s.Seed, Nodes: s.Nodes, Workloads: s.Workloads, Nemeses: s.Nemeses, Again: s.again(), Untimed: s.Untimed, Begin: time.Now().UTC(),
+		Name: s.Name, Version: b.version, Seed: s.Seed, Nodes: s.Nodes, Network: s.network(), Workloads: s.Workloads, Nemeses: s.Nemeses, Again: s.again(), Untimed: s.Untimed, Begin: time.Now().UTC(),
 	}}
 	o.problems = errors.Join(o.live(ctx), o.close())
 	o.rep.Took = time.Duration(o.clock.Now())
@@ -107,7 +107,7 @@ func (o *once) open(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(o.Seed, 0x6b6e6f62)) //nolint:gosec // settings
 	po := process.Options{
 		Binary: o.b.binary, Dir: filepath.Join(o.dir, nodesDir), Nodes: o.Nodes, AdminKey: adminKey, Knobs: process.RandomKnobs(rng),
-		Lossy: o.needsLossy(), Seed: o.Seed,
+		Lossy: o.needsLossy(), Namespaces: o.Namespaces, Seed: o.Seed,
 	}
 	if o.jumps() {
 		po.Binary = o.b.jumping
@@ -149,7 +149,9 @@ type target struct{ c *process.Cluster }
 
 // setUp makes the workloads and what they begin with.
 func (o *once) setUp(ctx context.Context) error {
-	wo := workload.Options{Target: target{o.cluster}, AdminKey: adminKey, Dir: o.history(), Clock: o.clock, Seed: o.Seed, Rate: o.Rate, Ingest: o.Ingest}
+	wo := workload.Options{
+		Target: target{o.cluster}, AdminKey: adminKey, Dir: o.history(), Clock: o.clock, Host: o.cluster.Host(), Seed: o.Seed, Rate: o.Rate, Ingest: o.Ingest,
+	}
 	ctx, cancel := context.WithTimeout(ctx, o.patience())
 	defer cancel()
 	var err error

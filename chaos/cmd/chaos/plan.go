@@ -25,6 +25,8 @@ type spec struct {
 	Seed    uint64
 	Rate    float64 // operations of each workload per second; 0: as usual
 	Ingest  float64 // events of W3 per second where Rate does not say; 0: as usual
+	// Namespaces: the nodes are in network namespaces, where that is possible.
+	Namespaces bool
 	// Untimed: nothing is judged that a slow machine is to blame for.
 	Untimed bool
 }
@@ -48,13 +50,26 @@ func (s spec) played() []string {
 	return slices.DeleteFunc(slices.Clone(s.Nemeses), func(name string) bool { return name == wallClock })
 }
 
+// kind is that of its cluster.
+func (s spec) kind(lossy bool) fault.Kind {
+	return fault.Kind{Nodes: s.Nodes, Lossy: lossy, Namespaces: s.Namespaces}
+}
+
+// network says what is between its nodes.
+func (s spec) network() string {
+	if s.Namespaces {
+		return "network namespaces"
+	}
+	return "proxies"
+}
+
 // schedule draws what is broken when.
 func (s spec) schedule(lossy bool) (fault.Schedule, error) {
 	if len(s.played()) == 0 {
-		return fault.Schedule{Seed: s.Seed, Nodes: s.Nodes, Lossy: lossy, Total: fault.Duration(s.Faults)}, nil
+		return fault.Schedule{Seed: s.Seed, Kind: s.kind(lossy), Total: fault.Duration(s.Faults)}, nil
 	}
 	return fault.Plan(s.Seed, fault.Limits{
-		Nodes: s.Nodes, Lossy: lossy, Total: s.Faults, Shortest: shortest, Longest: s.Longest, Only: s.played(), Pairs: s.Pairs,
+		Kind: s.kind(lossy), Total: s.Faults, Shortest: shortest, Longest: s.Longest, Only: s.played(), Pairs: s.Pairs,
 	})
 }
 
@@ -82,6 +97,9 @@ func (s spec) again() string {
 	if s.Pairs != 0 {
 		out += fmt.Sprintf(" -pairs %d", s.Pairs)
 	}
+	if s.Namespaces {
+		out += " -namespaces"
+	}
 	return out
 }
 
@@ -94,6 +112,8 @@ func (s spec) validate() error {
 			return fmt.Errorf("%w: there is no nemesis %q; see chaos list", errUsage, name)
 		} else if n.FiveNodes && s.Nodes < 5 {
 			return fmt.Errorf("%w: %s needs 5 nodes", errUsage, name)
+		} else if n.Proxied && s.Namespaces {
+			return fmt.Errorf("%w: %s needs proxies between the nodes: leave -namespaces away", errUsage, name)
 		}
 	}
 	for _, name := range s.Workloads {
@@ -142,6 +162,8 @@ func quickSet() []spec {
 	calm.Faults = 15 * time.Second
 	cuts := quick("partition", 3, "w1,w2,w4", of("N3", "N4"))
 	cuts.Longest, cuts.Faults = cutLongest, time.Duration(len(cuts.Nemeses))*cutLongest*7/5
+	five := quick("five", 5, "w1,w3", func(n fault.Nemesis) bool { return n.FiveNodes })
+	cuts.Namespaces, five.Namespaces = true, true
 	return []spec{
 		calm,
 		quick("kill", 3, "w1,w3,w6", of("N1")),
@@ -153,7 +175,7 @@ func quickSet() []spec {
 		quick("network", 3, "w3,w7,w8", of("N6", "N19")),
 		quick("rolling", 3, "w2,w3,w9", of("N15")),
 		quick("members", 3, "w1,w3", of("N12")),
-		quick("five", 5, "w1,w3", func(n fault.Nemesis) bool { return n.FiveNodes }),
+		five,
 	}
 }
 
@@ -168,7 +190,8 @@ func clockRun() spec {
 }
 
 // longSet is runs of all nemeses and workloads for about as long as it is told:
-// of three runs one has five nodes.
+// of three runs one has five nodes, and every second one network namespaces and
+// no nemeses that need proxies.
 func longSet(total time.Duration) []spec {
 	out := []spec{clockRun()}
 	total -= out[0].Faults + overhead
@@ -180,18 +203,19 @@ func longSet(total time.Duration) []spec {
 		if i%3 == 2 {
 			s.Nodes = 5
 		}
-		s.Nemeses = possible(s.Nodes)
+		s.Namespaces = i%2 == 1
+		s.Nemeses = possible(s.kind(true))
 		out = append(out, s)
 		total -= s.Faults + overhead
 	}
 	return out
 }
 
-// possible are the nemeses that can be played on as many nodes.
-func possible(nodes int) []string {
+// possible are the nemeses that can be played on a kind of cluster.
+func possible(k fault.Kind) []string {
 	var out []string
 	for _, n := range fault.All() {
-		if n.Possible(nodes, true) {
+		if n.Possible(k) {
 			out = append(out, n.Name)
 		}
 	}

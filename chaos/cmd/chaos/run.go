@@ -31,11 +31,14 @@ type order struct {
 	seed             uint64
 	nemeses, loads   string
 	binary, out      string
+	jumping          string
 	untimed          bool
+	namespaces       bool
+	args             []string // of the command line
 }
 
 func runCommand(ctx context.Context, args []string, w io.Writer) error {
-	var o order
+	o := order{args: args}
 	f := flags("run")
 	f.Float64Var(&o.minutes, "minutes", 0, "how long to go on; 0: the quick set, or one run")
 	f.Float64Var(&o.seconds, "seconds", 0, "how long faults are played in one run; with -nemesis, -workload or -nodes")
@@ -47,8 +50,10 @@ func runCommand(ctx context.Context, args []string, w io.Writer) error {
 	f.Uint64Var(&o.seed, "seed", 0, "of schedule and data; 0: a new one")
 	f.StringVar(&o.nemeses, "nemesis", "", `names with commas, or "none": one run with these`)
 	f.StringVar(&o.loads, "workload", "", "names with commas: one run with these")
+	f.BoolVar(&o.namespaces, "namespaces", false, "one run with the nodes in network namespaces, where packets are lost, in place of proxies between them; needs Linux and root")
 	f.BoolVar(&o.untimed, "untimed", false, "judge nothing that a machine which is too slow could break; waits are longer")
 	f.StringVar(&o.binary, "binary", "", "belfry to run; empty: built from the sources")
+	f.StringVar(&o.jumping, "jumping", "", "belfry with a wall clock that jumps; empty: built from the sources when it is needed")
 	f.StringVar(&o.out, "out", outDir, "directory of histories, logs and reports; runs in it are replaced")
 	if err := parse(f, args, 0); err != nil {
 		return err
@@ -63,21 +68,24 @@ func runCommand(ctx context.Context, args []string, w io.Writer) error {
 	if err := clean(o.out); err != nil {
 		return err
 	}
-	b, done, err := newBench(ctx, o.binary, specs, w)
+	b, done, err := newBench(ctx, o, specs, w)
 	if err != nil {
 		return err
 	}
 	defer done()
+	if moved, err := b.move(ctx, o, specs, w); moved || err != nil {
+		return err
+	}
 	return b.all(ctx, specs, o, w)
 }
 
 // specs are the runs that are asked for, each with a seed of its own.
 func (o order) specs() ([]spec, error) {
-	one := o.nemeses != "" || o.loads != "" || o.nodes != 0 || o.seconds != 0
+	one := o.nemeses != "" || o.loads != "" || o.nodes != 0 || o.seconds != 0 || o.namespaces
 	var specs []spec
 	switch {
 	case one:
-		s := spec{Name: "run", Nodes: 3, Workloads: workload.Names(), Faults: quickFaults, Pairs: o.pairs}
+		s := spec{Name: "run", Nodes: 3, Workloads: workload.Names(), Faults: quickFaults, Pairs: o.pairs, Namespaces: o.namespaces}
 		if s.Longest = time.Duration(o.longest * float64(time.Second)); s.Longest < shortest {
 			return nil, fmt.Errorf("%w: -longest is at least %s", errUsage, shortest)
 		}
@@ -87,7 +95,7 @@ func (o order) specs() ([]spec, error) {
 		switch o.nemeses {
 		case none:
 		case "":
-			s.Nemeses = possible(s.Nodes)
+			s.Nemeses = possible(s.kind(true))
 		default:
 			s.Nemeses = names(o.nemeses)
 		}
@@ -136,8 +144,8 @@ func clean(dir string) error {
 }
 
 // newBench builds what the runs need.
-func newBench(ctx context.Context, binary string, specs []spec, w io.Writer) (*bench, func(), error) {
-	b := &bench{binary: binary, log: func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }}
+func newBench(ctx context.Context, o order, specs []spec, w io.Writer) (*bench, func(), error) {
+	b := &bench{binary: o.binary, jumping: o.jumping, log: func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }}
 	dir, err := os.MkdirTemp("", "belfry-chaos-")
 	if err != nil {
 		return nil, nil, err
@@ -154,6 +162,11 @@ func newBench(ctx context.Context, binary string, specs []spec, w io.Writer) (*b
 		}
 	} else if b.binary, err = filepath.Abs(b.binary); err != nil {
 		return fail(err)
+	}
+	if b.jumping != "" {
+		if b.jumping, err = filepath.Abs(b.jumping); err != nil {
+			return fail(err)
+		}
 	}
 	out, err := exec.CommandContext(ctx, b.binary, "version").Output() //nolint:gosec // the binary under test
 	if err != nil {
@@ -220,7 +233,7 @@ func (b *bench) all(ctx context.Context, specs []spec, o order, w io.Writer) err
 				continue
 			}
 		}
-		b.log("%s: seed %d, %d nodes, %s", s.Name, s.Seed, s.Nodes, strings.Join(s.Workloads, ","))
+		b.log("%s: seed %d, %d nodes, %s, %s", s.Name, s.Seed, s.Nodes, s.network(), strings.Join(s.Workloads, ","))
 		dir := fmt.Sprintf("%02d-%s", i+1, s.Name)
 		r, err := b.run(ctx, s, filepath.Join(o.out, dir))
 		if err != nil {
