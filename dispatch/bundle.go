@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"math"
-	"time"
 
 	"example.com/belfry/dispatch/outbox"
 	"example.com/belfry/fsm/model"
@@ -55,12 +54,8 @@ func (s *scheduler) bundled(a *attempt, v outbox.Verdict) {
 		s.setQueue(l, members)
 	} else {
 		if v == outbox.Fenced {
-			// The table of partitions is about to say so. Until then the lane would
-			// only be refused again.
 			s.d.metrics.fenced.Inc()
-			if until := time.Now().Add(leaseRecheck); until.After(l.holdTill) { // a Retry-After stays
-				l.holdTill = until
-			}
+			s.outdone(l.key.Partition, a.epoch)
 		}
 		s.giveUp(members)
 	}

@@ -94,6 +94,41 @@ func TestDispatcher_fencedOwner(t *testing.T) {
 	})
 }
 
+// TestDispatcher_outdoneOwner checks INV dispatch-14: an owner that has not heard
+// of its successor finds out by the first refusal, and sends nothing again until
+// a table says that it may.
+func TestDispatcher_outdoneOwner(t *testing.T) {
+	bubble(t, func(w *world) {
+		t := w.t
+		w.profile("p", nil)
+		w.sender.script(func(context.Context, int, *webhook.Request) webhook.Result {
+			time.Sleep(time.Second)
+			return webhook.Result{Class: webhook.ClassOK, StatusCode: 200}
+		})
+		w.start()
+		synctest.Wait()
+		claim := outbox.Encode(&outbox.Claim{Partition: 5, Owner: "n2", Epoch: 2})
+		if _, _, err := w.opts.Proposer.Propose(t.Context(), claim); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			w.accept("p", flatEvent(fmt.Sprint(i)))
+		}
+		pass(time.Hour)
+		first := len(w.sender.requests())
+		if first == 0 || first > 3 {
+			t.Errorf("got %d requests for 3 deliveries before anybody else was heard of", first)
+		}
+		w.wantPending(3)
+		w.config.assign("n1", 3)
+		pass(time.Hour)
+		if n := len(w.sender.requests()); n == first {
+			t.Error("nothing was sent with the new epoch")
+		}
+		w.wantPending(0)
+	})
+}
+
 // TestDispatcher_regainedPartition checks INV dispatch-2: a partition goes away
 // and comes back while a request is in flight.
 func TestDispatcher_regainedPartition(t *testing.T) {

@@ -175,12 +175,32 @@ func (s *scheduler) own(c claim) {
 	s.countPartitions()
 }
 
-// lose stops the lanes of a partition. What is in flight ends by itself; its
-// settlement is accepted or refused by its epoch.
+// lose lets go of a partition.
 func (s *scheduler) lose(p int) {
-	o := s.owned[p]
-	o.cancel()
+	s.halt(p)
+	s.owned[p].cancel()
 	delete(s.owned, p)
+	s.countPartitions()
+}
+
+// outdone is told that outcomes of a partition were refused because somebody
+// has claimed it with a later epoch. This node is about to hear so; until the
+// table says it, nothing that it sends can be settled.
+//
+// INV dispatch-14: after a refusal by its epoch a partition is served no more
+// until the table gives it another one.
+func (s *scheduler) outdone(p int, epoch uint64) {
+	if o := s.owned[p]; o != nil && o.claimed && o.epoch == epoch {
+		s.d.log.Info("a partition was claimed by its next owner already", "partition", p, "epoch", epoch)
+		s.halt(p)
+		s.countPartitions()
+	}
+}
+
+// halt stops the lanes of a partition. What is in flight ends by itself; its
+// settlement is accepted or refused by its epoch.
+func (s *scheduler) halt(p int) {
+	o := s.owned[p]
 	for k, l := range s.lanes {
 		if k.Partition != p {
 			continue
@@ -194,7 +214,7 @@ func (s *scheduler) lose(p int) {
 	if o.claimed {
 		s.d.opts.Outbox.Unwatch(p)
 	}
-	s.countPartitions()
+	o.claimed = false
 }
 
 func (s *scheduler) countPartitions() {

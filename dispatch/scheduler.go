@@ -248,6 +248,7 @@ func (s *scheduler) answered(g settledGroup) {
 		delete(s.have, id)
 		if g.verdicts[i] == outbox.Fenced {
 			s.d.metrics.fenced.Inc()
+			s.outdone(g.settlements[i].Partition, g.settlements[i].Epoch)
 		}
 		// A refill may have taken it meanwhile and left it out because this
 		// answer was still to come: a retry that was due before its settlement

@@ -121,6 +121,16 @@ func foundInDispatch() []Mutant {
 			Killers: []Killer{unit("./dispatch/webhook", "TestSend_permit", `class "ok", status 200`)},
 		},
 		{
+			Name: "outdone-and-sending",
+			Bug:  "an owner whose outcomes are refused goes on sending until it hears of its successor",
+			Edits: []Edit{{
+				File: "dispatch/scheduler.go",
+				Old:  "			s.outdone(g.settlements[i].Partition, g.settlements[i].Epoch)\n",
+				New:  "",
+			}},
+			Killers: []Killer{unit("./dispatch", "TestDispatcher_outdoneOwner", `requests for 3 deliveries before`)},
+		},
+		{
 			Name: "owner-not-looked-for",
 			Bug:  "a change fails for want of an account or a setting that another node has made a moment ago",
 			Edits: []Edit{{
