@@ -148,6 +148,16 @@ func foundInFiles() []Mutant {
 			Killers: []Killer{unit("./cmd/internal/node", "TestWholeFiles_inUse", `a damaged file: <nil>`)},
 		},
 		{
+			Name: "key-above-unseen",
+			Bug:  "the first key of a page is not compared with what the page above says of it",
+			Edits: []Edit{{
+				File: "cmd/internal/node/boltpages.go",
+				Old:  "	if least != nil && bytes.Compare(k, least) < 0 {\n",
+				New:  "	if least != nil && k == nil {\n",
+			}},
+			Killers: []Killer{unit("./cmd/internal/node", "TestWholeFile_keyAbove", `below that of the page above: <nil>`)},
+		},
+		{
 			Name: "attempt-log-unseen",
 			Bug:  "the file of the attempt log is opened without a look at its pages",
 			Edits: []Edit{{

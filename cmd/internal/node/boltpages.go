@@ -71,6 +71,9 @@ type pageCheck struct {
 	meta boltMeta
 	used []bool // by number of page
 	last []byte // key of the bucket that was read last
+	// least is what the page above says of the first key of the one that is read
+	// next; nil: nothing.
+	least []byte
 }
 
 // page is one page with those that continue it.
@@ -153,6 +156,16 @@ func (p page) elements() ([]int, error) {
 	return out, nil
 }
 
+// above compares the first key of a page with what the one above says of it.
+func (c *pageCheck) above(p page, k []byte) error {
+	least := c.least
+	c.least = nil
+	if least != nil && bytes.Compare(k, least) < 0 {
+		return fmt.Errorf("page %d: its first key is below that of the page above: %w", p.id, errPage)
+	}
+	return nil
+}
+
 func (c *pageCheck) branch(p page, depth int) error {
 	at, err := p.elements()
 	if err != nil {
@@ -169,6 +182,10 @@ func (c *pageCheck) branch(p page, depth int) error {
 			return fmt.Errorf("page %d: its keys do not ascend: %w", p.id, errPage)
 		}
 		before = k
+		if err := c.above(p, k); err != nil {
+			return err
+		}
+		c.least = k
 		if i > 0 && c.last != nil && bytes.Compare(c.last, k) >= 0 {
 			return fmt.Errorf("page %d: a key is in the wrong place: %w", p.id, errPage)
 		}
@@ -192,6 +209,9 @@ func (c *pageCheck) leaf(p page, depth int) error {
 			return err
 		}
 		k, v := kv[:ksize], kv[ksize:]
+		if err := c.above(p, k); err != nil {
+			return err
+		}
 		if c.last != nil && bytes.Compare(c.last, k) >= 0 {
 			return fmt.Errorf("page %d: its keys do not ascend: %w", p.id, errPage)
 		}
@@ -216,7 +236,7 @@ func (c *pageCheck) bucket(v []byte, depth int) error {
 		return fmt.Errorf("a bucket has %d bytes: %w", len(v), errPage)
 	}
 	o := binary.NativeEndian
-	c.last = nil
+	c.last, c.least = nil, nil
 	if root := o.Uint64(v); root != 0 {
 		return c.tree(root, depth+1)
 	}

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -155,5 +157,58 @@ func TestOpened(t *testing.T) {
 	}
 	if err := opened(dir, func() error { return nil }); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWholeFile_keyAbove: INV fsm-8. A key that is larger in the page above than
+// the first one below is found before bbolt meets it: that panics, and goes on
+// reading on another goroutine.
+func TestWholeFile_keyAbove(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.db")
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func(i int) []byte { return fmt.Appendf(nil, "key-%05d", i) }
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucket([]byte("b"))
+		for i := range 2000 {
+			err = errors.Join(err, b.Put(key(i), make([]byte, 20)))
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := wholeFile(path); err != nil {
+		t.Fatalf("the whole file: %v", err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := 0
+	size := pageSizeOf(t, b)
+	for at := 0; at < len(b); at += size {
+		page := b[at : at+size]
+		if binary.NativeEndian.Uint16(page[8:]) != boltBranch {
+			continue
+		}
+		if i := bytes.Index(page, key(0)); i >= 0 {
+			copy(page[i:], key(1)) // still below the key of the second page
+			changed++
+		}
+	}
+	if changed == 0 {
+		t.Fatal("no page has the first key above the others")
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := wholeFile(path); !errors.Is(err, errPage) {
+		t.Errorf("a first key below that of the page above: %v", err)
 	}
 }
