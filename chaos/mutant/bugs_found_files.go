@@ -148,6 +148,16 @@ func foundInFiles() []Mutant {
 			Killers: []Killer{unit("./cmd/internal/node", "TestWholeFiles_inUse", `a damaged file: <nil>`)},
 		},
 		{
+			Name: "log-with-a-gap",
+			Bug:  "a log goes on after a snapshot of another node and keeps what it had before",
+			Edits: []Edit{{
+				File: "cluster/checked.go",
+				Old:  "	if err != nil || last == 0 || next <= last+1 {\n",
+				New:  "	if err != nil || last == 0 || next > 0 {\n",
+			}},
+			Killers: []Killer{unit("./cluster", "TestOpenStores_afterSnapshot", `entry 6 of 1 to 101|non-monotonic`)},
+		},
+		{
 			Name: "key-above-unseen",
 			Bug:  "the first key of a page is not compared with what the page above says of it",
 			Edits: []Edit{{
