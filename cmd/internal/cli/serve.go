@@ -124,7 +124,8 @@ func stop(ctx context.Context, o *Options, n Node, drain time.Duration) error {
 	for {
 		select {
 		case err := <-stopped:
-			if fast == nil && o.Fast != nil {
+			// Not by what this loop has seen: the node may have heard of it first.
+			if closed(o.Fast) {
 				return errors.Join(errFast, err)
 			}
 			if err != nil {
@@ -179,4 +180,14 @@ func samePort(a, b string) bool {
 	_, pa, errA := net.SplitHostPort(a)
 	_, pb, errB := net.SplitHostPort(b)
 	return errA == nil && errB == nil && pa == pb
+}
+
+// closed reports whether c is; nil is not.
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
