@@ -314,19 +314,9 @@ func TestWitness_goesBack(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{LogBolt, LogWAL} {
 		dir := t.TempDir()
-		open := func() Stores {
-			s, err := openStores(dir, kind, hclog.NewNullLogger())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}
+		open := func() Stores { return openKind(t, dir, kind) }
 		s := open()
-		for i := range uint64(10) {
-			if err := s.Log.StoreLog(&raft.Log{Index: i + 1, Term: 1}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		appendEntries(t, s.Log, 10)
 		for _, cut := range []struct{ from, to, last uint64 }{{8, 10, 7}, {1, 3, 7}, {4, 7, 0}} {
 			if err := errors.Join(s.Log.DeleteRange(cut.from, cut.to), s.Close()); err != nil {
 				t.Fatal(err)

@@ -13,6 +13,26 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// openKind opens stores that must be whole.
+func openKind(t *testing.T, dir, kind string) Stores {
+	t.Helper()
+	s, err := openStores(dir, kind, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// appendEntries appends the first n entries of a log.
+func appendEntries(t *testing.T, l raft.LogStore, n uint64) {
+	t.Helper()
+	for i := range n {
+		if err := l.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: fmt.Append(nil, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A follower drops the end of its log when a new leader says otherwise. What is
 // left must be readable after a restart: raft-wal lost it before v0.4.2.
 func TestOpenStores_afterTruncation(t *testing.T) {
@@ -21,19 +41,9 @@ func TestOpenStores_afterTruncation(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			open := func() Stores {
-				s, err := openStores(dir, kind, hclog.NewNullLogger())
-				if err != nil {
-					t.Fatal(err)
-				}
-				return s
-			}
+			open := func() Stores { return openKind(t, dir, kind) }
 			s := open()
-			for i := range uint64(10) {
-				if err := s.Log.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: fmt.Append(nil, i)}); err != nil {
-					t.Fatal(err)
-				}
-			}
+			appendEntries(t, s.Log, 10)
 			if err := s.Log.DeleteRange(8, 10); err != nil {
 				t.Fatal(err)
 			}
@@ -66,19 +76,9 @@ func TestOpenStores_afterSnapshot(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			open := func() Stores {
-				s, err := openStores(dir, kind, hclog.NewNullLogger())
-				if err != nil {
-					t.Fatal(err)
-				}
-				return s
-			}
+			open := func() Stores { return openKind(t, dir, kind) }
 			s := open()
-			for i := range uint64(5) {
-				if err := s.Log.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: fmt.Append(nil, i)}); err != nil {
-					t.Fatal(err)
-				}
-			}
+			appendEntries(t, s.Log, 5)
 			for _, i := range []uint64{100, 101} {
 				if err := s.Log.StoreLog(&raft.Log{Index: i, Term: 2, Data: []byte("after")}); err != nil {
 					t.Fatal(err)
