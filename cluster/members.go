@@ -65,7 +65,8 @@ func (n *Node) CandidatesChanged() <-chan struct{} { return n.memberCh }
 // that was removed. Only the leader of the first group may use it, in a Duty.
 func (n *Node) Candidates() []Candidate {
 	g := n.groups[0]
-	servers := g.servers()
+	// Raft's own list is not to be changed.
+	servers := slices.DeleteFunc(slices.Clone(g.servers()), func(s raft.Server) bool { return s.Suffrage != raft.Voter })
 	n.mu.Lock()
 	led := n.terms[g.name]
 	n.mu.Unlock()
@@ -80,18 +81,9 @@ func (n *Node) Candidates() []Candidate {
 	defer n.mu.Unlock()
 	since := led.since
 	var out []Candidate
-	voting := 0
-	for _, s := range servers {
-		if s.Suffrage == raft.Voter {
-			voting++
-		}
-	}
 	voters := map[string]bool{}
 	for _, s := range servers {
 		id := nodeOf(s.ID)
-		if s.Suffrage != raft.Voter {
-			continue
-		}
 		voters[id] = true
 		p := n.heard[id]
 		last := p.lease
@@ -103,7 +95,7 @@ func (n *Node) Candidates() []Candidate {
 		}
 		quiet := now.Sub(last)
 		out = append(out, Candidate{
-			NodeID: id, Live: told && quiet <= n.silence(), Draining: p.report.Draining || n.leaves(id) || n.behind(id, voting),
+			NodeID: id, Live: told && quiet <= n.silence(), Draining: p.report.Draining || n.leaves(id) || n.behind(id, len(servers)),
 			LeaseExpired: quiet > n.o.LeaseTTL+n.slack(),
 		})
 	}
